@@ -1,0 +1,1 @@
+"""Everything that talks to the kernel or to another program; it knows no VM, reservation or build."""

@@ -1,0 +1,1 @@
+"""Open vSwitch: the database client, transactions as data, and a private instance."""

@@ -1,0 +1,1 @@
+"""QEMU: command lines, devices, the monitor, images and what an installed QEMU can do."""

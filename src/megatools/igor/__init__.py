@@ -1,0 +1,1 @@
+"""Reserve cluster nodes and say what they boot."""

@@ -1,0 +1,1 @@
+"""Launch and manage virtual machines, on one host or many."""

@@ -1,0 +1,1 @@
+"""Hosts, and how a request reaches them."""

@@ -1,0 +1,1 @@
+"""The words of 2013, translated to the modern language."""

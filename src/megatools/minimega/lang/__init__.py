@@ -1,0 +1,1 @@
+"""The command language: patterns, matching, modifiers, rendering, scripts and the command socket."""

@@ -1,0 +1,1 @@
+"""A namespace owns VMs, VLANs, taps, DHCP servers and saved configurations."""

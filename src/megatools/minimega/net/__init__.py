@@ -1,0 +1,1 @@
+"""VLANs, bridges, taps, DHCP and addresses."""

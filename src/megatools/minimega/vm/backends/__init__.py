@@ -1,0 +1,1 @@
+"""The kinds of virtual machine: one folder each."""

@@ -1,0 +1,1 @@
+"""Consoles: from a browser to the VNC socket of a VM."""

@@ -1,0 +1,1 @@
+"""Build Debian images from small configs."""
