@@ -1,0 +1,72 @@
+"""Namespaces: list them, switch, run one command in one, destroy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from megatools.minimega.commands.services import Cmd, Services
+from megatools.minimega.lang.answer import Group, Table, rows_table
+from megatools.minimega.lang.registry import Family, Invocation
+from megatools.minimega.namespace.namespaces import DEFAULT, NamespaceRow
+
+family: Family[Services] = Family("namespaces", "Namespaces")
+
+
+@family.command("namespace")
+async def namespace(call: Cmd) -> Table:
+    """list namespaces
+
+    A namespace owns VMs, VLAN names, taps, DHCP servers and VM configurations. The column `active` marks the one
+    your commands act on; `vlans` is its own VLAN range, where it has one.
+    """
+    return rows_table(NamespaceRow, call.services.namespaces.rows(call.namespace))
+
+
+@family.command("namespace <name>", suggest={"name": "namespace"})
+async def switch_namespace(call: Cmd, name: str) -> None:
+    """make a namespace the active one
+
+    It is made if there is none of that name. Later commands of this prompt or connection act on it, and so does
+    every prompt or connection opened from now on.
+    """
+    await call.services.namespaces.ensure(name)
+    call.session.namespace = name
+    call.services.active.name = name
+
+
+@family.command("namespace <name> (command)", suggest={"name": "namespace"})
+async def run_in_namespace(call: Cmd, name: str, command: Invocation[Services]) -> AsyncIterator[Group]:
+    """run one command in a namespace
+
+    The active namespace stays as it is:
+
+        namespace lab vm info
+    """
+    await call.services.namespaces.ensure(name)
+    async for group in call.run(command, namespace=name):
+        yield group
+
+
+@family.command("clear namespace")
+async def leave_namespace(call: Cmd) -> None:
+    """return to the default namespace
+
+    The default namespace is called `minimega`.
+    """
+    call.session.namespace = DEFAULT
+    call.services.active.name = DEFAULT
+
+
+@family.command("clear namespace <name>", suggest={"name": "namespace"})
+async def destroy_namespace(call: Cmd, name: str) -> None:
+    """kill and remove all a namespace owns
+
+    Its VMs, taps, DHCP servers, VLAN names and saved configurations go; `all` does so for every namespace.
+    """
+    spaces = call.services.namespaces
+    for each in list(spaces.names()) if name == "all" else [name]:
+        await spaces.destroy(each)
+        if call.session.namespace == each:
+            call.session.namespace = DEFAULT
+        if call.services.active.name == each:
+            call.services.active.name = DEFAULT
