@@ -1,0 +1,55 @@
+"""The output and execution modifiers: `.annotate`, `.csv` and their kin, as one immutable record.
+
+The interpreter holds the global values; each command line starts from them in a scope of its own, which the
+per-command forms change. Source: spec B.5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The modifiers' values; the defaults are those of a fresh daemon."""
+
+    annotate: bool = True
+    headers: bool = True
+    sort: bool = True
+    compress: bool = True
+    csv: bool = False
+    json: bool = False
+    record: bool = True
+    preprocess: bool = True
+
+    def get(self, name: str) -> bool:
+        """The value of a modifier by name."""
+        return _FLAGS[name](self)
+
+    def put(self, name: str, value: bool) -> Options:
+        """With one modifier changed; switching `csv` on switches `json` off, and the other way round."""
+        changes = {name: value}
+        if value and name in ("csv", "json"):
+            changes["json" if name == "csv" else "csv"] = False
+        return dataclasses.replace(self, **changes)
+
+
+_FLAGS = {
+    "annotate": lambda options: options.annotate,
+    "headers": lambda options: options.headers,
+    "sort": lambda options: options.sort,
+    "compress": lambda options: options.compress,
+    "csv": lambda options: options.csv,
+    "json": lambda options: options.json,
+    "record": lambda options: options.record,
+    "preprocess": lambda options: options.preprocess,
+}
+NAMES = tuple(field.name for field in dataclasses.fields(Options))
+
+
+@dataclass(slots=True)
+class Scope:
+    """The modifiers of one command line while it runs; its built-ins change them, rendering reads them."""
+
+    options: Options
