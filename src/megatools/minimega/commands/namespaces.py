@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from megatools.minimega.commands.services import Cmd, Services
 from megatools.minimega.lang.answer import Group, Table, rows_table
-from megatools.minimega.lang.registry import Family, Invocation
+from megatools.minimega.lang.call import Invocation
+from megatools.minimega.lang.registry import Family
 from megatools.minimega.namespace.namespaces import DEFAULT, NamespaceRow
 
 family: Family[Services] = Family("namespaces", "Namespaces")
@@ -35,7 +36,7 @@ async def switch_namespace(call: Cmd, name: str) -> None:
 
 
 @family.command("namespace <name> (command)", suggest={"name": "namespace"})
-async def run_in_namespace(call: Cmd, name: str, command: Invocation[Services]) -> AsyncIterator[Group]:
+async def run_in_namespace(call: Cmd, name: str, command: Invocation) -> AsyncIterator[Group]:
     """run one command in a namespace
 
     The active namespace stays as it is:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from megatools.hostkit.logcontrol import LogControl
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.lang.answer import Group, Response, response_of
 from megatools.minimega.lang.call import ActiveNamespace, Call
@@ -32,12 +34,20 @@ class Web(Protocol):
 class Daemon(Protocol):
     """The daemon itself, as commands see it."""
 
-    async def quit(self, delay_s: float) -> None:
-        """Tear down and end, after a delay in seconds."""
+    async def quit(self) -> None:
+        """Tear down; returns when everything is gone, and the daemon ends once its answers are sent."""
+        ...
+
+    def quit_later(self, delay_s: float) -> None:
+        """Tear down and end after a delay in seconds."""
         ...
 
     async def nuke(self, *, everything: bool) -> None:
-        """Kill and remove whatever belongs to this base directory, then end."""
+        """Kill and remove whatever belongs to this base directory, then end; `everything` includes the files."""
+        ...
+
+    def settings_text(self) -> Mapping[str, str]:
+        """Every setting by name, as text."""
         ...
 
 
@@ -50,6 +60,7 @@ class Services:
     active: ActiveNamespace
     web: Web
     daemon: Daemon
+    log: LogControl
 
 
 Cmd: TypeAlias = Call[Services]

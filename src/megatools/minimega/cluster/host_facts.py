@@ -1,0 +1,110 @@
+"""What a host has and how much of it is promised to VMs: the rows of `host`, and the version it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from megatools.hostkit import facts, revision
+from megatools.hostkit.units import format_duration
+from megatools.minimega.lang.answer import Answer, Table, rows_table
+from megatools.minimega.lang.operation import Handlers, Operation
+
+_WINDOW_S = 0.2  # how long traffic is watched when there is no earlier reading
+_MAX_AGE_S = 60.0
+
+
+class HostInfo(Operation, frozen=True):
+    """Tell what this host has and promised."""
+
+
+class HostVersion(Operation, frozen=True):
+    """Tell which version runs here."""
+
+
+class Commitments(msgspec.Struct, frozen=True):
+    """What this host's VMs (those with a process) were promised: processors, memory in MiB, interfaces."""
+
+    vms: int = 0
+    vcpus: int = 0
+    memory_mib: int = 0
+    nics: int = 0
+
+
+class Promises(Protocol):
+    """Something that knows the VMs of this host."""
+
+    def commitments(self) -> Commitments:
+        """The sums over all VMs that have a process."""
+        ...
+
+
+class HostRow(msgspec.Struct, frozen=True):
+    """A line of `host`: memory in MB, traffic in MB/s; no limit on VMs is -1."""
+
+    cpus: int
+    load: str
+    memused: int
+    memtotal: int
+    rx: str
+    tx: str
+    vms: int
+    vmlimit: int
+    androidvms: int
+    cpucommit: int
+    memcommit: int
+    netcommit: int
+    uptime: str
+
+
+class HostFacts:
+    """Answers `host` and `version` on one host."""
+
+    def __init__(self, promises: Promises) -> None:
+        self._promises = promises
+        self._last = facts.traffic()
+
+    def handlers(self) -> Handlers:
+        """What hosts can be asked."""
+        return {HostInfo: self._info, HostVersion: self._version}
+
+    async def row(self) -> HostRow:
+        """The facts now; traffic is averaged since the last reading, or over a moment when that is long ago."""
+        before = self._last
+        if not _WINDOW_S <= facts.traffic().at_s - before.at_s <= _MAX_AGE_S:
+            before = facts.traffic()
+            await asyncio.sleep(_WINDOW_S)  # the measuring window itself, not a wait for something
+        self._last = facts.traffic()
+        received, sent = facts.megabytes_per_s(before, self._last)
+        memory, promised = facts.memory(), self._promises.commitments()
+        return HostRow(
+            cpus=facts.cpu_count(),
+            load=" ".join(f"{load:.2f}" for load in facts.load_averages()),
+            memused=memory.used_mib,
+            memtotal=memory.total_mib,
+            rx=f"{received:.2f}",
+            tx=f"{sent:.2f}",
+            vms=promised.vms,
+            vmlimit=-1,
+            androidvms=0,
+            cpucommit=promised.vcpus,
+            memcommit=promised.memory_mib,
+            netcommit=promised.nics,
+            uptime=format_duration(facts.uptime_s()),
+        )
+
+    async def _info(self, _namespace: str, _asked: HostInfo) -> Answer:
+        return Answer(table=rows_table(HostRow, [await self.row()]))
+
+    async def _version(self, _namespace: str, _asked: HostVersion) -> Answer:
+        return Answer(revision.version_text("minimega"))
+
+
+def one_field(table: Table, name: str) -> str | None:
+    """One value of a one-row table by its column; None when there is no such column."""
+    return dict(zip(table.header, table.rows[0], strict=True)).get(name)
+
+

@@ -1,0 +1,133 @@
+"""The daemon itself: version, check, quit, nuke, and what does not fit a feature."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+from megatools.hostkit.errors import InvalidInput, NotFound
+from megatools.hostkit.units import parse_duration_s
+from megatools.minimega.cluster.host_check import CheckHost
+from megatools.minimega.cluster.host_facts import HostInfo, HostVersion, one_field
+from megatools.minimega.commands.services import Cmd, Services, run
+from megatools.minimega.lang.answer import Group, Response, Table, response_of
+from megatools.minimega.lang.operation import Request
+from megatools.minimega.lang.registry import Family
+
+family: Family[Services] = Family("general", "The daemon itself")
+
+_CLEAR_ALL = (
+    "dnsmasq kill all",
+    "clear namespace all",
+    "clear vlans all",
+    "clear background-status",
+    "clear log",
+    "clear vnc",
+    "clear history",
+)
+_LONGEST_DELAY_S = 7 * 24 * 3600
+
+
+@family.command("version")
+async def version(call: Cmd) -> Group:
+    """show the version of minimega, its revision and its date"""
+    return await run(call, HostVersion())
+
+
+@family.command("check")
+async def check(call: Cmd) -> Group:
+    """check the programs this host needs, and say which accelerator VMs run on and why
+
+    What is missing or too old is an error that says how to get it.
+    """
+    return await run(call, CheckHost())
+
+
+@family.command("host", "host <field>")
+async def host(call: Cmd, field: str | None = None) -> Group:
+    """show what this host has and how much of it is promised to VMs
+
+    Memory is in MB, traffic in MB/s, commitments are sums over all VMs that have a process. `host <field>` prints
+    one value; the fields are the columns of the table, and `name`.
+    """
+    if field == "name":
+        return [Response(call.host, call.host)]
+    results = await call.services.hosts.run(Request(call.namespace, HostInfo()))
+    group: Group = []
+    for result in results:
+        if result.answer is None or result.answer.table is None:
+            group.append(Response(result.host, error=result.error))
+        elif field is None:
+            group.append(response_of(result.host, result.answer))
+        else:
+            value = one_field(result.answer.table, field)
+            if value is None:
+                known = ", ".join(("name", *result.answer.table.header))
+                raise NotFound(f'no such host field "{field}"', hint=f"there are: {known}")
+            group.append(Response(result.host, value))
+    return group
+
+
+@family.command("hostname")
+async def hostname(call: Cmd) -> str:
+    """show the name of this host"""
+    return call.host
+
+
+@family.command("debug")
+async def debug(_call: Cmd) -> Table:
+    """show what the daemon runs on: Python, its tasks and its threads"""
+    rows = ((sys.version.split()[0], str(len(asyncio.all_tasks())), str(threading.active_count())),)
+    return Table(("pythonversion", "tasks", "threads"), rows)
+
+
+@family.command("args")
+async def args(call: Cmd) -> Table:
+    """show the settings this daemon runs with"""
+    settings = call.services.daemon.settings_text()
+    return Table(tuple(settings), (tuple(settings.values()),))
+
+
+@family.command("clear all")
+async def clear_all(call: Cmd) -> AsyncIterator[Group]:
+    """put everything back as it was when the daemon started
+
+    Kills all VMs and DHCP servers, destroys all namespaces, clears VLAN names, the history and the log settings.
+    """
+    for line in _CLEAR_ALL:
+        async for group in call.run_line(line):
+            yield [response for response in group if response.error]
+
+
+@family.command("quit [delay]", "exit [delay]", record=False)
+async def quit_daemon(call: Cmd, delay: str | None = None) -> str | None:
+    """tear down and end minimega
+
+    Kills this run's VMs and DHCP servers and removes its taps, ports, sockets and instance directories. Files, saved
+    configurations and bridges that existed before stay. With a delay, in seconds or as `1m30s`, it answers at once.
+    """
+    if delay is None:
+        await call.services.daemon.quit()
+        return None
+    delay_s = _seconds(delay)
+    call.services.daemon.quit_later(delay_s)
+    return f"quitting after {delay_s:g} seconds"
+
+
+@family.command("nuke", "nuke <all,>", record=False)
+async def nuke(call: Cmd, *, all: bool = False) -> None:  # noqa: A002 the pattern's word
+    """kill and remove whatever belongs to this base directory, then end
+
+    For a host that an earlier daemon left in disorder. Goes by what was written down of each process and port, never
+    by name, and keeps the files directory; `nuke all` removes that too.
+    """
+    await call.services.daemon.nuke(everything=all)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text) if text.isdecimal() else parse_duration_s(text)
+    if not 0 <= seconds <= _LONGEST_DELAY_S:
+        raise InvalidInput(f'delay "{text}" is out of range (0 to {_LONGEST_DELAY_S} seconds)')
+    return seconds

@@ -1,0 +1,56 @@
+"""Programs on the host: `shell` and `background`."""
+
+from __future__ import annotations
+
+from megatools.minimega.commands.services import Cmd, Services, run
+from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.registry import Family
+from megatools.minimega.pipes.programs import ForgetPrograms, ListPrograms, ReadProgram, RunProgram, StartProgram
+
+family: Family[Services] = Family("shell", "Programs on the host")
+
+
+@family.command("shell <command>...")
+async def shell(call: Cmd, command: tuple[str, ...]) -> Group:
+    """run a program and wait for it
+
+    The words are passed as they are, without a shell in between; use `shell sh -c "..."` for one. What the program
+    writes is the answer; a status other than 0 is an error that carries both streams.
+    """
+    return await run(call, RunProgram(command))
+
+
+@family.command("background <command>...")
+async def background(call: Cmd, command: tuple[str, ...]) -> Group:
+    """start a program and go on
+
+    Its id is answered; `background-status` tells how it does.
+    """
+    return await run(call, StartProgram(command))
+
+
+@family.command("background-status [id]")
+async def background_status(call: Cmd, id: str | None = None) -> Group:  # noqa: A002 the pattern's key
+    """list background programs
+
+    Columns: id, pid, whether it runs, how it failed, start, end and command. The newest 50 finished ones are kept.
+    """
+    return await run(call, ListPrograms(id or ""))
+
+
+@family.command("background-output <id>")
+async def background_output(call: Cmd, id: str) -> Group:  # noqa: A002 the pattern's key
+    """show what a finished background program wrote"""
+    return await run(call, ReadProgram(id, "output"))
+
+
+@family.command("background-error <id>")
+async def background_error(call: Cmd, id: str) -> Group:  # noqa: A002 the pattern's key
+    """show what a finished background program wrote to its error stream"""
+    return await run(call, ReadProgram(id, "error"))
+
+
+@family.command("clear background-status")
+async def clear_background_status(call: Cmd) -> Group:
+    """forget finished background programs"""
+    return await run(call, ForgetPrograms())

@@ -1,0 +1,1 @@
+"""Plumbing: programs run on the host for the user."""
