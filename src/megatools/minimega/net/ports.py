@@ -1,12 +1,16 @@
-"""What a port and the addresses behind it are: the records `vm` and `net` exchange. Pure; anyone may import them."""
+"""What is asked of the network, and what it tells: records without behaviour. Any ring from `net` outwards may use them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+
+DEFAULT_BRIDGE = "mega_bridge"
 
 
 class Port(msgspec.Struct, frozen=True):
-    """A VM's tap on a bridge; no VLAN number means disconnected; `owner` is the VM's UUID, `mac` its NIC's address."""
+    """A tap of a VM and where it belongs; `vlan` None: the tap exists, but is on no bridge (disconnected)."""
 
     tap: str
     bridge: str
@@ -17,7 +21,13 @@ class Port(msgspec.Struct, frozen=True):
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """The addresses seen for a MAC, empty when unknown."""
+    """The addresses seen for a MAC; empty when unknown."""
 
     ip4: str = ""
     ip6: str = ""
+
+
+class OvsSettings(msgspec.Struct, frozen=True):
+    """Which Open vSwitch to use; None: the system's, or a private one where there is none."""
+
+    run_dir: Path | None = None
