@@ -1,0 +1,1 @@
+"""igor's command line."""
