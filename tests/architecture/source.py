@@ -48,7 +48,7 @@ def modules() -> tuple[Module, ...]:
 
 
 @cache
-def testing() -> tuple[Module, ...]:
+def in_tests() -> tuple[Module, ...]:
     """Every module of the tests."""
     return tuple(parsed(path) for path in sorted((ROOT / "tests").rglob("*.py")))
 

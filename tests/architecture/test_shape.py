@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.architecture.source import ROOT, SRC, complexity, length, modules, parsed, testing
+from tests.architecture.source import ROOT, SRC, complexity, in_tests, length, modules, parsed
 
 _MAX_LINES, _MAX_FUNCTION, _MAX_COMPLEXITY = 400, 60, 10
 _FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
@@ -12,7 +12,7 @@ _FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "
 
 def test_there_is_something_to_check() -> None:
     assert len(modules()) > 20
-    assert len(testing()) > 5
+    assert len(in_tests()) > 5
 
 
 def test_files_are_short() -> None:
@@ -54,7 +54,7 @@ def test_module_names_say_what_is_inside() -> None:
 
 
 def test_every_module_opens_with_its_purpose() -> None:
-    silent = [m.name for m in (*modules(), *testing()) if not ast.get_docstring(m.tree)]
+    silent = [m.name for m in (*modules(), *in_tests()) if not ast.get_docstring(m.tree)]
     assert not silent
 
 
@@ -124,7 +124,7 @@ def _is_broad(kind: ast.expr) -> bool:
 
 def test_unit_tests_do_not_sleep() -> None:
     sleepers: list[str] = []
-    for m in testing():
+    for m in in_tests():
         if "unit" not in m.path.relative_to(ROOT).parts:
             continue
         for node in ast.walk(m.tree):
