@@ -33,7 +33,7 @@ class Flag:
 
 
 FLAGS: tuple[Flag, ...] = (
-    Flag("base", "/tmp/minimega", "runtime directory: socket, journal, instances"),  # noqa: S108 the documented default
+    Flag("base", "/tmp/minimega", "runtime directory: socket, journal, instances"),
     Flag("filepath", "", "directory of images and other files (default: <base>/files)"),
     Flag("namespace", "", "namespace of the commands of -e and -attach"),
     Flag("e", False, "run the words that follow as a command on the running daemon"),
