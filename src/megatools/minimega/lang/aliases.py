@@ -19,7 +19,9 @@ class Aliases:
         name, separator, expansion = text.partition("=")
         name, expansion = name.strip(), expansion.strip()
         if not separator or not name or not expansion or len(name.split()) != 1:
-            raise InvalidInput("expected alias of format `alias=expansion`", hint=".alias vmr=.filter state=running vm info")
+            raise InvalidInput(
+                "expected alias of format `alias=expansion`", hint=".alias vmr=.filter state=running vm info"
+            )
         self._expansions[name] = expansion
 
     def forget(self, name: str) -> None:

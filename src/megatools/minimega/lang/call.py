@@ -67,7 +67,7 @@ class Invocation:
 
 
 Argument: TypeAlias = str | bool | tuple[str, ...] | Invocation
-Reply: TypeAlias = None | str | Table | Answer | Group | AsyncIterator[Group]
+Reply: TypeAlias = str | Table | Answer | Group | AsyncIterator[Group] | None
 
 
 class Engine(Protocol[S]):
@@ -110,6 +110,10 @@ class Engine(Protocol[S]):
 
     def run(self, call: Call[S], invocation: Invocation) -> AsyncIterator[Group]:
         """Run a compiled command; its errors come as error responses, never raised."""
+        ...
+
+    def perform(self, call: Call[S], invocation: Invocation) -> AsyncIterator[Group]:
+        """Run a compiled command and record its line in the history, unless it or its session says no."""
         ...
 
 

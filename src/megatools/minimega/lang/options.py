@@ -25,7 +25,8 @@ class Options:
 
     def get(self, name: str) -> bool:
         """The value of a modifier by name."""
-        return _FLAGS[name](self)
+        value: bool = getattr(self, name)
+        return value
 
     def put(self, name: str, value: bool) -> Options:
         """With one modifier changed; switching `csv` on switches `json` off, and the other way round."""
@@ -34,17 +35,11 @@ class Options:
             changes["json" if name == "csv" else "csv"] = False
         return dataclasses.replace(self, **changes)
 
+    def differences(self, other: Options) -> dict[str, bool]:
+        """The modifiers whose value is another one there, with the value here."""
+        return {name: self.get(name) for name in NAMES if self.get(name) != other.get(name)}
 
-_FLAGS = {
-    "annotate": lambda options: options.annotate,
-    "headers": lambda options: options.headers,
-    "sort": lambda options: options.sort,
-    "compress": lambda options: options.compress,
-    "csv": lambda options: options.csv,
-    "json": lambda options: options.json,
-    "record": lambda options: options.record,
-    "preprocess": lambda options: options.preprocess,
-}
+
 NAMES = tuple(field.name for field in dataclasses.fields(Options))
 
 

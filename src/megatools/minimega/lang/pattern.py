@@ -144,7 +144,7 @@ def _item(match: re.Match[str], text: str) -> Item:
 
 
 def parameter(key: str) -> str:
-    """The name of the Python parameter for a key: `qemu-append` is `qemu_append`, `from` is `from_`, `1.1` is `_1_1`."""
+    """The Python parameter for a key: `qemu-append` is `qemu_append`, `from` is `from_`, `1.1` is `_1_1`."""
     name = re.sub(r"\W", "_", key)
     if not name.isidentifier():
         return f"_{name}"

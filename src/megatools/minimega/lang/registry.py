@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
-from megatools.hostkit.errors import InvalidInput
 from megatools.minimega.lang.answer import Group
 from megatools.minimega.lang.api import describe
-from megatools.minimega.lang.call import Call, Invocation, Reply
-from megatools.minimega.lang.match import match
+from megatools.minimega.lang.call import Argument, Call, Invocation, Reply
+from megatools.minimega.lang.match import MAX_NESTING, InvalidCommand, match
+from megatools.minimega.lang.near import hint_for
 from megatools.minimega.lang.pattern import Pattern, parse_pattern
 from megatools.minimega.lang.signature import BadHandler, check_handler
 from megatools.minimega.lang.trie import Trie
@@ -43,6 +43,7 @@ class Command(Generic[S]):
 
     `exact`: its literals and choices must be typed in full (the classic words). `record`: it enters the history.
     `preprocess`: its arguments are preprocessed. `suggest`: completion source by argument key.
+    `absent`: what parameters without a default get when a line leaves them out.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Command(Generic[S]):
     preprocess: bool
     exact: bool
     suggest: Mapping[str, str]
+    absent: Mapping[str, Argument | None]
 
     @property
     def prefix(self) -> str:
@@ -61,7 +63,9 @@ class Command(Generic[S]):
         first, *others = (pattern.prefix for pattern in self.patterns)
         length = len(first)
         for prefix in others:
-            length = next((i for i in range(min(length, len(prefix))) if prefix[i] != first[i]), min(length, len(prefix)))
+            length = next(
+                (i for i in range(min(length, len(prefix))) if prefix[i] != first[i]), min(length, len(prefix))
+            )
         return " ".join(first[:length])
 
 
@@ -117,10 +121,18 @@ class Family(Generic[S]):
             raise BadHandler(f"a command of family '{self.name}' has no pattern")
         if not short.strip():
             raise BadHandler(f"command '{parsed[0]}' has no help")
-        check_handler(handler, parsed)
         self.commands.append(
             Command(
-                self.name, parsed, handler, short.strip().rstrip("."), long, record, preprocess, exact, dict(suggest or {})
+                family=self.name,
+                patterns=parsed,
+                handler=handler,
+                short=short.strip().rstrip("."),
+                long=long,
+                record=record,
+                preprocess=preprocess,
+                exact=exact,
+                suggest=dict(suggest or {}),
+                absent=check_handler(handler, parsed),
             )
         )
 
@@ -132,13 +144,11 @@ class Registry(Generic[S]):
         self._families = tuple(families)
         self._commands = tuple(command for family in self._families for command in family.commands)
         self._owners: list[Command[S]] = []
-        self._patterns: list[Pattern] = []
         self._trie = Trie()
         for group, command in enumerate(self._commands):
             for pattern in command.patterns:
                 self._trie.add(pattern, len(self._owners), group, exact=command.exact)
                 self._owners.append(command)
-                self._patterns.append(pattern)
         self._trie.validate()
 
     @property
@@ -162,13 +172,16 @@ class Registry(Generic[S]):
         """The command of a pattern, by the pattern's number."""
         return self._owners[number]
 
-    def match(self, words: Sequence[str]) -> Invocation:
-        """The command these words mean; raises `InvalidCommand`."""
-        return match(self._trie, words)
+    def match(self, words: Sequence[str], text: str) -> Invocation:
+        """The command these words mean; raises `InvalidCommand` naming the text, with the nearest command as hint."""
+        found = match(self._trie, words)
+        if isinstance(found, Invocation):
+            return found
+        if found.too_deep:
+            raise InvalidCommand(f"commands are nested too deep, the limit is {MAX_NESTING}")
+        hint = hint_for(self._trie.patterns, words, found.ambiguous)
+        raise InvalidCommand(f"invalid command: `{text.strip()}`", hint=hint)
 
     def api(self) -> bytes:
         """The API as a JSON array (`-cli`; spec B.1)."""
         return describe(self._commands)
-
-
-__all__ = ["Command", "CommandHandler", "Family", "InvalidInput", "Registry"]
