@@ -1,0 +1,118 @@
+"""The live list of VMs: one watcher of the fleet, any number of viewers, as server-sent events.
+
+Each viewer remembers what it was told, so a slow one skips to the newest state and nothing is queued::
+
+    fleet.changes() --> dirty --> table() --> rows, version+1 --> every viewer sends the difference
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from megatools.minimega.web.fleet import FleetView, Row, rows_of
+
+_SPACING_S = 0.1  # between two looks at the fleet: a hundred VMs starting at once are a few updates, not a hundred
+_LOOK_AGAIN_S = 2.0  # addresses learned from the network come without an event
+_KEEP_ALIVE_S = 15.0
+_UNWATCHED = ("uptime",)  # would make every row change all the time
+
+
+class Feed:
+    """Keeps the newest rows while somebody watches."""
+
+    def __init__(self, fleet: FleetView) -> None:
+        self._fleet = fleet
+        self._rows: dict[str, Row] | None = None
+        self._dirty = asyncio.Event()
+        self._news = asyncio.Event()
+        self._viewers = 0
+        self._closed = False
+
+    async def run(self) -> None:
+        """Watch until `close`; the streams end when it ends."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch())
+                await self._refresh()
+                watching.cancel()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End every stream."""
+        self._closed = True
+        self._dirty.set()
+        self._news.set()
+
+    async def _watch(self) -> None:
+        async for _ in self._fleet.changes():
+            self._dirty.set()
+
+    async def _refresh(self) -> None:
+        while not self._closed:
+            await self._wait_for_need()
+            self._dirty.clear()
+            if self._viewers and not self._closed:
+                self._publish(rows_of(await self._fleet.table()))
+                await asyncio.sleep(_SPACING_S)
+
+    async def _wait_for_need(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_AGAIN_S if self._viewers else None):
+                await self._dirty.wait()
+        except TimeoutError:
+            return
+
+    def _publish(self, rows: list[Row]) -> None:
+        fresh: dict[str, Row] = {
+            row["uuid"]: {column: cell for column, cell in row.items() if column not in _UNWATCHED} for row in rows
+        }
+        if fresh != self._rows:
+            self._rows = fresh
+            self._news.set()
+            self._news = asyncio.Event()
+
+    async def events(self, namespace: str | None = None) -> AsyncIterator[bytes]:
+        """A server-sent event stream: `snapshot` first, then `change` with the VMs that changed and those gone."""
+        told: dict[str, Row] | None = None
+        self._viewers += 1
+        self._dirty.set()
+        try:
+            yield b"retry: 1000\n\n"
+            while not self._closed:
+                news, rows = self._news, self._rows
+                if rows is not None:
+                    mine = {key: row for key, row in rows.items() if namespace in (None, row["namespace"])}
+                    message = _difference(self._fleet.host, told, mine)
+                    told = mine
+                    if message:
+                        yield message
+                if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
+                    yield b": still here\n\n"
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._rows = None  # nobody keeps it fresh now
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def _difference(host: str, told: dict[str, Row] | None, now: dict[str, Row]) -> bytes:
+    if told is None:
+        return _event("snapshot", {"host": host, "vms": list(now.values())})
+    changed = [row for key, row in now.items() if told.get(key) != row]
+    gone = [key for key in told if key not in now]
+    return _event("change", {"vms": changed, "gone": gone}) if changed or gone else b""
+
+
+def _event(name: str, body: object) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(body) + b"\n\n"
