@@ -123,10 +123,10 @@ class Conversation:
         match item:
             case MegaError():
                 await self._send(Reply(resp=[Response(self._host, error=user_text(item))]))
-            case Ask(command=None):
-                await self._suggest(item.suggest or "")
+            case Ask(command=str(line)):
+                await self._command(line, _modern_reply, speaks_status=True)
             case Ask():
-                await self._command(item.command, _modern_reply, speaks_status=True)
+                await self._suggest(item.suggest or "")
             case ClassicAsk():
                 line = " ".join((item.command, *item.args))
                 await self._command(line, lambda output, more: _classic_reply(output, more, item.tid))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from megatools.minimega.commands.classic.table import Later, make_family
 
 CLASSIC = (
-    "capture_netflow",
     "define",
     "ksm",
     "mesh_broadcast",
