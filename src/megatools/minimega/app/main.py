@@ -1,0 +1,53 @@
+"""The program `minimega`: decides fast what it is this time (client, prompt, daemon, or a text to print).
+
+The thin client is decided before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from megatools.minimega.app import client
+from megatools.minimega.app.flags import FlagError, Flags, ignored_text, parse, usage
+
+USAGE_STATUS = 2
+
+
+def main() -> int:
+    """Run the program; returns its exit status."""
+    try:
+        flags = parse(sys.argv[1:])
+    except FlagError as error:
+        client.complain(f"{error}\nhint: minimega -help lists the flags")
+        return USAGE_STATUS
+    if ignored_text(flags):
+        client.complain(ignored_text(flags))
+    if flags.on("help") or flags.on("h"):
+        print(usage())
+        return 0
+    if flags.on("e"):
+        return client.run(flags)
+    return _heavier(flags)
+
+
+def _heavier(flags: Flags) -> int:
+    if flags.on("version"):
+        from megatools.hostkit.revision import version_text
+
+        print(version_text("minimega"))
+        return 0
+    if flags.on("attach"):
+        from megatools.minimega.app import attach
+
+        return attach.run(flags)
+    if flags.on("cli") or flags.on("doc"):
+        from megatools.minimega.app.manual import print_manual
+
+        return print_manual(markdown=flags.on("doc"))
+    from megatools.minimega.app import daemon
+
+    return daemon.run(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The settings of the minimega daemon: one frozen record, from flags, environment, file and defaults (R10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.settings import Loaded, load, setting
+from megatools.minimega.app.flags import Flags
+
+DEFAULT_FILE = Path("/etc/minimega.json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a daemon is told when it starts; `minimega -show-settings` prints each value with its source."""
+
+    base: Path = field(
+        default=Path("/tmp/minimega"),  # noqa: S108 the documented default
+        metadata=setting("runtime directory: socket, journal, instances", flag="base", env="MINIMEGA_BASE"),
+    )
+    filepath: Path | None = field(
+        default=None,
+        metadata=setting("directory of images and files; none: <base>/files", flag="filepath", env="MINIMEGA_FILEPATH"),
+    )
+    level: str = field(
+        default="warn",
+        metadata=setting("log level: debug, info, warn, error, fatal", flag="level", env="MINIMEGA_LEVEL"),
+    )
+    verbose: bool = field(
+        default=True, metadata=setting("log to standard error", flag="verbose", env="MINIMEGA_VERBOSE")
+    )
+    logfile: Path | None = field(
+        default=None, metadata=setting("append the log to this file", flag="logfile", env="MINIMEGA_LOGFILE")
+    )
+    nostdin: bool = field(
+        default=False, metadata=setting("no prompt: run until told to end", flag="nostdin", env="MINIMEGA_NOSTDIN")
+    )
+    vlanrange: str = field(
+        default="101-4096",
+        metadata=setting(
+            "VLANs handed out to names, low-high, half open", flag="vlanrange", env="MINIMEGA_VLANRANGE"
+        ),
+    )
+    ovs_run_dir: Path | None = field(
+        default=None,
+        metadata=setting(
+            "run directory of the Open vSwitch to use; none: the system's, else a private one",
+            flag="ovs-run-dir",
+            env="MINIMEGA_OVS_RUN_DIR",
+        ),
+    )
+    accel: str = field(
+        default="auto",
+        metadata=setting("accelerator of QEMU: auto, kvm or tcg", flag="accel", env="MINIMEGA_ACCEL"),
+    )
+
+    @property
+    def files(self) -> Path:
+        """The directory that relative image paths and `file:` names refer to."""
+        return self.filepath or self.base / "files"
+
+    def vlan_range(self) -> tuple[int, int]:
+        """The first VLAN handed out and the one after the last. Raises InvalidInput."""
+        low, dash, high = self.vlanrange.partition("-")
+        if not (dash and low.isdecimal() and high.isdecimal() and 1 <= int(low) < int(high) <= 4096):
+            raise InvalidInput(f'invalid VLAN range "{self.vlanrange}"', hint="low-high with 1 <= low < high <= 4096")
+        return int(low), int(high)
+
+
+def from_flags(flags: Flags) -> Loaded[Settings]:
+    """The settings of this start. Raises InvalidInput or Unavailable."""
+    given: dict[str, object] = {name.replace("-", "_"): value for name, value in flags.given.items()}
+    if "v" in given:
+        given.setdefault("verbose", given["v"])
+    named = flags.text("settings")
+    file = Path(named) if named else DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    return load(Settings, flags=given, file=file)
