@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from megatools.minimega.app.flags import FLAGS, FlagError, ignored_text, parse, usage
 
 SPEC_B9 = (
-    "level v verbose logfile base degree msa broadcast vlanrange port force recover nostdin version context filepath cli "
-    "panic cgroup pipe headnode hashfiles abssnapshot e attach namespace"
+    "level v verbose logfile base degree msa broadcast vlanrange port force recover nostdin version context filepath "
+    "cli panic cgroup pipe headnode hashfiles abssnapshot e attach namespace"
 ).split()
 
 

@@ -16,8 +16,8 @@ from megatools.minimega.lang.registry import Family, Registry
 
 HOST = "kn1"
 WORDS = (
-    "vm config", "vm launch", "vm start", "vm stop", "vm kill", "vm flush", "vm info", "clear vm config", "tap", "bridge",
-    "dnsmasq start", "log", "clear log", "host",
+    "vm config", "vm launch", "vm start", "vm stop", "vm kill", "vm flush", "vm info", "clear vm config", "tap",
+    "bridge", "dnsmasq start", "log", "clear log", "host",
 )  # fmt: skip
 
 

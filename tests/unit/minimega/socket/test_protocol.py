@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -22,7 +23,7 @@ REQUEST = st.one_of(
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[begin:end] for begin, end in zip(marks, marks[1:], strict=False)]
+    return [data[begin:end] for begin, end in itertools.pairwise(marks)]
 
 
 @given(st.lists(REQUEST, max_size=6), st.sampled_from([b"", b"\n", b" \r\n"]), st.booleans(), st.lists(st.integers(0)))

@@ -91,7 +91,7 @@ ROWS: tuple[Row | Special, ...] = (
     ),
     Row("clear host_tap", "tap delete all", "delete all host taps"),
     Special("bridge_info", _bridges, "list bridges"),
-    Row("dnsmasq kill -1", "dnsmasq kill all", "stop all DHCP servers"),
+    Row("dnsmasq kill -1", "dnsmasq kill all", "stop all DHCP servers", exact=False),
     Row("dhcp", "dnsmasq", "list DHCP servers"),
     Row(
         "dhcp start <listen> <low> <high> [config]",

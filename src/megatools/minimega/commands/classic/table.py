@@ -30,12 +30,14 @@ class Row:
     """A classic pattern, the modern line it means, and its help.
 
     In a text `{key}` stands for the argument of that key, quoted; a function gets the arguments and returns the line
-    (empty: do nothing), raising InvalidInput for what no line can mean.
+    (empty: do nothing), raising InvalidInput for what no line can mean. `exact` is false where a row stands beside
+    modern patterns of the same words.
     """
 
     pattern: str
     to: str | Callable[[Arguments], str]
     help: str
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def make_family(name: str, title: str, rows: tuple[Row | Special | Later, ...]) 
         match row:
             case Row():
                 to = f"The same as `{row.to}`." if isinstance(row.to, str) else ""
-                family.add((row.pattern,), _translate(row.to), row.help, to, exact=True, preprocess=False)
+                family.add((row.pattern,), _translate(row.to), row.help, to, exact=row.exact, preprocess=False)
             case Special():
                 family.add((row.pattern,), _special(row.run), row.help, exact=True, preprocess=False)
             case Later():
