@@ -32,7 +32,9 @@ class Module:
 
     def public_functions(self) -> Iterator[tuple[str, Function]]:
         """Functions of the module and methods of its classes whose names do not begin with an underscore."""
-        for holder in (self.tree, *(node for node in self.tree.body if isinstance(node, ast.ClassDef))):
+        holders: list[ast.Module | ast.ClassDef] = [self.tree]
+        holders += [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
+        for holder in holders:
             prefix = f"{holder.name}." if isinstance(holder, ast.ClassDef) else ""
             if prefix.startswith("_"):
                 continue
