@@ -1,18 +1,12 @@
-"""What hosts can be asked to do with virtual machines, and which function does it.
+"""What hosts can be asked to do with virtual machines, as values.
 
-Commands and pages make these; `app` registers `handlers(fleet)`.
+Commands and pages make these; `handlers` carries them out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from megatools.minimega.lang.answer import Answer
-from megatools.minimega.lang.operation import Handlers, Operation
+from megatools.minimega.lang.operation import Operation
 from megatools.minimega.vm.plan import VmPlan
-
-if TYPE_CHECKING:
-    from megatools.minimega.vm.fleet import Fleet
 
 
 class LaunchVms(Operation, frozen=True):
@@ -85,8 +79,3 @@ class CloneConfig(Operation, frozen=True):
     """Answer with the configuration a VM was launched with, as JSON in `data`."""
 
     vm: str
-
-
-def handlers(fleet: Fleet) -> Handlers:
-    """The functions that carry these operations out on this host."""
-    raise NotImplementedError(Answer)

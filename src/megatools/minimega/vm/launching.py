@@ -1,0 +1,167 @@
+"""How VMs come to be, many at once and whole or not at all. Used by `fleet`.
+
+::
+
+    directories, overlays, checks   each VM by itself
+    journal: intents                one write
+    network: taps and ports         one transaction
+    processes                       some at a time, each ready when its monitor greets
+    journal: launched               as they get ready (the journal commits them in groups)
+    what failed                     undone, each VM by itself, ports in one batch
+
+A VM that fails does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from megatools.hostkit.errors import MegaError, Unavailable
+from megatools.minimega.state.journal import Delete, Journal, Put
+from megatools.minimega.vm import directory
+from megatools.minimega.vm.backend import Backend
+from megatools.minimega.vm.config import VmKind
+from megatools.minimega.vm.machine import Machine
+from megatools.minimega.vm.ports import Port, Ports
+from megatools.minimega.vm.records import KIND
+from megatools.minimega.vm.settings import VmSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Launches machines whose tasks do not run, or for their own tasks."""
+
+    def __init__(
+        self, base: Path, journal: Journal, network: Ports, backends: Mapping[VmKind, Backend], settings: VmSettings
+    ) -> None:
+        self._base = base
+        self._journal = journal
+        self._network = network
+        self._backends = backends
+        self._spawning = asyncio.Semaphore(settings.concurrent_spawns)
+        self._preparing = asyncio.Semaphore(settings.concurrent_spawns)
+
+    async def launch(
+        self, machines: Sequence[Machine], on_ready: Callable[[Machine], None], *, again: bool = False
+    ) -> dict[str, MegaError]:
+        """Launch all; `on_ready` is called for each that is up and journaled. Returns the errors by UUID.
+
+        `again`: these VMs were launched before, and their directories and records stay when it fails.
+        """
+        attempt = _Attempt(machines)
+        try:
+            await attempt.each(self._preparing, self._prepare)
+            await attempt.all(self._intend)
+            await attempt.all(self._attach)
+            await attempt.each(self._spawning, lambda machine: self._spawn(machine, attempt, on_ready))
+        finally:
+            await self._undo(attempt.unfinished(), again=again)
+        return attempt.errors
+
+    async def _prepare(self, machine: Machine) -> None:
+        directory.make(self._base, machine.site)
+        await self._backend(machine).prepare(machine.site)
+
+    async def _intend(self, machines: Sequence[Machine]) -> None:
+        """Name the taps and journal what is about to be made, so that a crash can undo it."""
+        names = iter(self._network.new_tap_names(sum(len(machine.site.plan.nics) for machine in machines)))
+        for machine in machines:
+            machine.site = replace(machine.site, taps=tuple(next(names) for _ in machine.site.plan.nics))
+            directory.write_taps(machine.site)
+        await self._journal.write(*(_put(machine) for machine in machines))
+
+    async def _attach(self, machines: Sequence[Machine]) -> None:
+        ports = [port for machine in machines for port in ports_of(machine)]
+        if ports:
+            await self._network.attach(ports)
+
+    async def _spawn(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
+        instance = await self._backend(machine).launch(machine.site, machine.listener())
+        machine.launched(instance)
+        attempt.finish(machine)
+        await self._journal.write(_put(machine))
+        on_ready(machine)
+
+    async def _undo(self, machines: Sequence[Machine], *, again: bool) -> None:
+        if not machines:
+            return
+        taps = [tap for machine in machines for tap in machine.site.taps]
+        if taps:
+            await self._network.detach(taps)
+        for machine in machines:
+            await self._backend(machine).destroy(machine.site)
+            machine.without_taps()
+            if not again:
+                await asyncio.to_thread(directory.remove, self._base, machine.site)
+        if not again:
+            await self._journal.write(*(Delete(KIND, machine.uuid) for machine in machines))
+
+    def _backend(self, machine: Machine) -> Backend:
+        backend = self._backends.get(machine.site.plan.kind)
+        if backend is None:
+            raise Unavailable(f'virtual machines of type "{machine.site.plan.kind}" are not available yet')
+        return backend
+
+
+class _Attempt:
+    """One batch on its way: who is still in it, who made it, who failed and why."""
+
+    def __init__(self, machines: Sequence[Machine]) -> None:
+        self._machines = {machine.uuid: machine for machine in machines}
+        self._finished: set[str] = set()
+        self.errors: dict[str, MegaError] = {}
+
+    def going(self) -> list[Machine]:
+        """Those without an error."""
+        return [machine for uuid, machine in self._machines.items() if uuid not in self.errors]
+
+    def finish(self, machine: Machine) -> None:
+        """It has a process."""
+        self._finished.add(machine.uuid)
+
+    def unfinished(self) -> list[Machine]:
+        """Those that have no process."""
+        return [machine for uuid, machine in self._machines.items() if uuid not in self._finished]
+
+    async def each(self, limit: asyncio.Semaphore, step: Callable[[Machine], Awaitable[None]]) -> None:
+        """One step for every VM by itself."""
+
+        async def one(machine: Machine) -> None:
+            async with limit:
+                try:
+                    await step(machine)
+                except MegaError as error:
+                    _log.info('vm "%s": launch failed: %s', machine.name, error)
+                    self.errors[machine.uuid] = error
+
+        async with asyncio.TaskGroup() as group:
+            for machine in self.going():
+                group.create_task(one(machine))
+
+    async def all(self, step: Callable[[Sequence[Machine]], Awaitable[None]]) -> None:
+        """One step for all VMs together; it fails for all."""
+        machines = self.going()
+        if not machines:
+            return
+        try:
+            await step(machines)
+        except MegaError as error:
+            self.errors |= {machine.uuid: error for machine in machines}
+
+
+def ports_of(machine: Machine) -> list[Port]:
+    """A VM's ports, in the order of its interfaces."""
+    plan = machine.site.plan
+    return [
+        Port(tap, nic.bridge, nic.vlan, plan.namespace, plan.uuid, nic.mac)
+        for tap, nic in zip(machine.site.taps, plan.nics, strict=True)
+    ]
+
+
+def _put(machine: Machine) -> Put:
+    return Put(KIND, machine.uuid, machine.namespace, machine.record())

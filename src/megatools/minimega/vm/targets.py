@@ -1,0 +1,70 @@
+"""Which VMs a target names (spec B.11 "vm target", D.12): pure.
+
+A target is a comma list with ranges of names, ids or UUIDs, or `all`. What matches nothing is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.ranges import expand
+
+WILDCARD = "all"
+
+
+class Nameable(Protocol):
+    """What can be named in a target."""
+
+    @property
+    def id(self) -> int:
+        """The number on its host."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The name in its namespace."""
+        ...
+
+    @property
+    def uuid(self) -> str:
+        """The UUID."""
+        ...
+
+
+V = TypeVar("V", bound=Nameable)
+
+
+@dataclass(frozen=True)
+class Selection(Generic[V]):
+    """The VMs named, each once and in order, the words that name none, and whether all were meant."""
+
+    matched: tuple[V, ...]
+    unmatched: tuple[str, ...]
+    wild: bool
+
+
+def select(target: str, vms: Sequence[V]) -> Selection[V]:
+    """What a target names among these VMs. Raises InvalidInput for an empty or malformed one."""
+    words = expand(target)
+    if not words:
+        raise InvalidInput("no vm target", hint='a name, an id, a range like web[1-3], a comma list, or "all"')
+    if WILDCARD in words:
+        return Selection(tuple(vms), (), wild=True)
+    matched: dict[str, V] = {}
+    unmatched: list[str] = []
+    by_name = {vm.name: vm for vm in vms} | {vm.uuid: vm for vm in vms} | {str(vm.id): vm for vm in vms}
+    for word in words:
+        vm = by_name.get(_normal(word))
+        if vm is None:
+            unmatched.append(word)
+        else:
+            matched[vm.uuid] = vm
+    return Selection(tuple(matched.values()), tuple(unmatched), wild=False)
+
+
+def _normal(word: str) -> str:
+    """An integer is an id however it is written; anything else names itself."""
+    return str(int(word)) if word.isascii() and word.isdigit() else word
