@@ -21,9 +21,12 @@ _HELP_TIMEOUT_S = 20.0
 _EMULATORS = {"x86_64": "qemu-system-x86_64", "aarch64": "qemu-system-aarch64", "arm64": "qemu-system-aarch64"}
 # What to recognise as a NIC driver where QEMU cannot be asked (spec D.9).
 NIC_DRIVERS = frozenset(
-    "e1000 e1000-82540em e1000-82544gc e1000-82545em e1000e i82550 i82551 i82557a i82557b i82557c i82558a i82558b i82559a i82559b "
-    "i82559c i82559er i82562 i82801 igb ne2k_isa ne2k_pci pcnet rtl8139 tulip usb-net virtio-net virtio-net-device "
-    "virtio-net-pci virtio-net-pci-non-transitional virtio-net-pci-transitional vmxnet3".split()
+    (
+        "e1000 e1000-82540em e1000-82544gc e1000-82545em e1000e i82550 i82551 i82557a i82557b i82557c i82558a "
+        "i82558b i82559a i82559b i82559c i82559er i82562 i82801 igb ne2k_isa ne2k_pci pcnet rtl8139 tulip "
+        "usb-net virtio-net virtio-net-device virtio-net-pci virtio-net-pci-non-transitional virtio-net-pci- "
+        "transitional vmxnet3"
+    ).split()
 )
 
 

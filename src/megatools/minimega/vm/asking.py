@@ -18,13 +18,17 @@ async def ask_all(selection: Selection[Machine], wish: Wish) -> str:
     missing = [f"vm not found: {word}" for word in selection.unmatched]
     if missing and not selection.matched:
         raise NotFound("\n".join(missing), hint="`vm info` lists them")
-    asked = [asyncio.ensure_future(machine.ask(wish, wild=selection.wild)) for machine in selection.matched]
-    if asked:
-        await asyncio.wait(asked)  # not gathered: one that fails must not hide the others
-    errors = [error for task in asked if isinstance(error := task.exception(), MegaError)]
-    for task in asked:
-        if not isinstance(task.exception(), MegaError):
-            task.result()  # a bug shows itself
+    errors: list[MegaError] = []
+
+    async def one(machine: Machine) -> None:
+        try:
+            await machine.ask(wish, wild=selection.wild)
+        except MegaError as error:  # one that fails must not hide the others
+            errors.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for machine in selection.matched:
+            group.create_task(one(machine))
     if len(errors) == 1 and not missing:
         raise errors[0]
     if errors:

@@ -177,7 +177,7 @@ class Fleet:
     # ---- ask
 
     async def start(self, namespace: str, target: str) -> str:
-        """Let VMs run; a dead one that is named is launched again. Returns warnings, a line each; raises `ask_all`'s."""
+        """Let VMs run; a dead one that is named is launched again. Returns warnings, a line each."""
         return await ask_all(self.select(namespace, target), Wish.START)
 
     async def stop(self, namespace: str, target: str) -> str:
