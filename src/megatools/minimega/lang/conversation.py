@@ -38,6 +38,7 @@ PATIENCE_S = 0.02
 BUFFER_BYTES = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
 _AHEAD = 16
+_TURNS = 3
 
 _Item: TypeAlias = Question | MegaError | None
 
@@ -164,6 +165,9 @@ class Conversation:
         """Send each output as soon as it is known whether it is the last, or when the next one takes its time."""
         output = await outputs.get()
         while output is not None:
+            for _ in range(_TURNS):  # however late the loop is, a command that has no more to do gets to say so
+                if outputs.empty():
+                    await asyncio.sleep(0)
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     following = await outputs.get()

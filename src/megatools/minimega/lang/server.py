@@ -52,17 +52,22 @@ class Server:
         await self._supervisor.__aenter__()
         self._listener = await asyncio.start_unix_server(self._greet, sock=bound, backlog=BACKLOG)
 
-    async def close(self, grace_s: float = GRACE_S) -> None:
-        """Take no new clients, let commands under way end within `grace_s` seconds, hang up on everybody."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        self._listener = None
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
-        with contextlib.suppress(TimeoutError):
+    async def settle(self, grace_s: float = GRACE_S) -> bool:
+        """Take no new clients and let commands under way end; whether they all have within `grace_s` seconds."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            self.path.unlink(missing_ok=True)
+        try:
             async with asyncio.timeout(grace_s):
                 await self._quiet.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, grace_s: float = GRACE_S) -> None:
+        """Settle, then hang up on everybody; commands that had not ended are cancelled."""
+        await self.settle(grace_s)
         await self._supervisor.__aexit__(None, None, None)
 
     async def __aenter__(self) -> Server:
