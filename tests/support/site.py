@@ -5,6 +5,7 @@ Each guest is a bare PC that waits in SeaBIOS's boot menu prompt: a screen and a
 
 import asyncio
 import contextlib
+import http.client
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -204,3 +205,35 @@ async def site(base: Path) -> AsyncIterator[Site]:
         finally:
             await server.stop()
             await fleet.close()
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """What the server said to one request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+async def ask(
+    site: Site, path: str, *, method: str = "GET", headers: dict[str, str] | None = None, token: str | None = None
+) -> HttpAnswer:
+    """One request, sent exactly as written (no cleaning of the path), by default with the right bearer token."""
+
+    def asking() -> HttpAnswer:
+        connection = http.client.HTTPConnection("localhost", site.port, timeout=20)
+        try:
+            bearer = {"Authorization": f"Bearer {site.token if token is None else token}"}
+            connection.request(method, path, headers=bearer | (headers or {}))
+            answer = connection.getresponse()
+            return HttpAnswer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(asking)

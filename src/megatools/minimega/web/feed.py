@@ -21,14 +21,14 @@ _UNWATCHED = ("uptime",)  # would make every row change all the time
 
 
 class Feed:
-    """Keeps the newest rows while somebody watches."""
+    """Keeps the newest rows while somebody watches; `viewers` is how many do."""
 
     def __init__(self, fleet: FleetView) -> None:
         self._fleet = fleet
         self._rows: dict[str, Row] | None = None
         self._dirty = asyncio.Event()
         self._news = asyncio.Event()
-        self._viewers = 0
+        self.viewers = 0
         self._closed = False
 
     async def run(self) -> None:
@@ -55,13 +55,13 @@ class Feed:
         while not self._closed:
             await self._wait_for_need()
             self._dirty.clear()
-            if self._viewers and not self._closed:
+            if self.viewers and not self._closed:
                 self._publish(rows_of(await self._fleet.table()))
                 await asyncio.sleep(_SPACING_S)
 
     async def _wait_for_need(self) -> None:
         try:
-            async with asyncio.timeout(_LOOK_AGAIN_S if self._viewers else None):
+            async with asyncio.timeout(_LOOK_AGAIN_S if self.viewers else None):
                 await self._dirty.wait()
         except TimeoutError:
             return
@@ -78,7 +78,7 @@ class Feed:
     async def events(self, namespace: str | None = None) -> AsyncIterator[bytes]:
         """A server-sent event stream: `snapshot` first, then `change` with the VMs that changed and those gone."""
         told: dict[str, Row] | None = None
-        self._viewers += 1
+        self.viewers += 1
         self._dirty.set()
         try:
             yield b"retry: 1000\n\n"
@@ -93,8 +93,8 @@ class Feed:
                 if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
                     yield b": still here\n\n"
         finally:
-            self._viewers -= 1
-            if not self._viewers:
+            self.viewers -= 1
+            if not self.viewers:
                 self._rows = None  # nobody keeps it fresh now
 
 

@@ -68,7 +68,7 @@ class Guard:
             return PlainTextResponse(
                 f"these pages are not served under the name {host!r}\nhint: use the URL that vnc serve printed\n", 403
             )
-        path = request.url.path
+        path = str(request.scope["path"])
         if path.startswith(_PUBLIC_PREFIX) and request.method in _SAFE_METHODS:
             return None
         if path == SIGN_IN_PATH and request.method == "POST":
@@ -100,7 +100,7 @@ class Guard:
         if not self._is_token(request.query_params["token"]):
             return self._ask(request, "The token in this address is not this daemon's: it changes at every start.")
         rest = [(key, value) for key, value in parse_qsl(request.url.query) if key != "token"]
-        path = "/" + quote(request.url.path.lstrip("/\\"))  # never "//host", which would lead elsewhere
+        path = "/" + quote(str(request.scope["path"]).lstrip("/\\"))  # never "//host", which would lead elsewhere
         return self._admit(f"{path}?{urlencode(rest)}" if rest else path)
 
     def _admit(self, location: str) -> Response:

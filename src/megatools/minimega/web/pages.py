@@ -109,7 +109,7 @@ class Pages:
         return FileResponse(STATIC / "console.html")
 
     async def _slash(self, request: Request) -> Response:
-        return RedirectResponse("/" + quote(request.url.path.strip("/\\")) + "/", 307)
+        return RedirectResponse("/" + quote(str(request.scope["path"]).strip("/\\")) + "/", 307)
 
     async def _old_console(self, request: Request) -> Response:
         vm_id = str(int(request.path_params["port"]) - _VNC_BASE_PORT)

@@ -46,6 +46,11 @@ class WebServer:
         return "" if self._running is None else self._running.url
 
     @property
+    def viewers(self) -> int:
+        """How many pages follow the list of VMs now."""
+        return 0 if self._running is None else self._running.feed.viewers
+
+    @property
     def novnc(self) -> str:
         """The directory the noVNC files are served from."""
         return str(self._novnc)

@@ -1,0 +1,214 @@
+"""The pages in a real chromium: the live list, the buttons, and a console whose guest sees the keys."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from megatools.hostkit.picture import Picture
+from megatools.hostkit.proc import which
+from megatools.minimega.vm.screens import picture_of_ppm
+from megatools.minimega.web.fleet import Verb
+from tests.support.requires import requires
+from tests.support.site import Guest, Site, site
+
+pytestmark = [requires("chromium"), pytest.mark.timeout(240)]
+
+PATIENCE_MS = 60_000
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@contextlib.asynccontextmanager
+async def browsing(s: Site, path: str | None = None) -> AsyncIterator[Page]:
+    """A page of a new browser, signed in; fails when a script fails or asks anything outside."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(which("chromium")), args=FLAGS)
+        try:
+            page = await browser.new_page(viewport={"width": 1200, "height": 700})
+            page.set_default_timeout(PATIENCE_MS)
+            page.on("pageerror", lambda error: complaints.append(f"script failed: {error}"))
+            page.on(
+                "request",
+                lambda request: (
+                    None if request.url.startswith((s.origin, "data:", "blob:")) else complaints.append(request.url)
+                ),
+            )
+            page.on(
+                "console",
+                lambda message: complaints.append(message.text) if "Security Policy" in message.text else None,
+            )
+            await page.goto(s.url if path is None else s.origin + path)
+            yield page
+        finally:
+            await browser.close()
+    assert complaints == []
+
+
+async def test_the_plain_address_asks_for_the_token(tmp_path: Path) -> None:
+    async with site(tmp_path) as s, browsing(s, "/") as page:
+        await expect(page.get_by_role("heading")).to_have_text("This page needs its token")
+        await page.get_by_label("Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("That is not this daemon's token.")
+        await page.get_by_label("Token").fill(s.token)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("No virtual machines yet")).to_be_visible()
+        cookies = await page.context.cookies()
+        assert [(c["httpOnly"], c["sameSite"]) for c in cookies] == [(True, "Strict")]
+
+
+async def test_the_list_follows_the_vms(tmp_path: Path) -> None:
+    async with site(tmp_path) as s, browsing(s) as page:
+        assert page.url == s.origin + "/"  # the token has left the address
+        await expect(page.get_by_text("No virtual machines yet")).to_be_visible()
+        web = s.fleet.add(Guest("web1", tags='{"role":"<b>front</b>"}'))
+        row = page.locator("tbody tr", has_text="web1")
+        await expect(row.locator(".state")).to_have_text("BUILDING")
+        await expect(row.locator(".tag")).to_have_text("role: <b>front</b>")
+        s.fleet.add(Guest("db1", "lab", state="PAUSED"))
+        await expect(page.locator("tbody tr")).to_have_count(2)
+        web.state, web.ip = "RUNNING", "[10.0.0.7]"
+        s.fleet.changed()
+        await expect(row.locator(".state")).to_have_text("RUNNING")
+        await expect(row).to_contain_text("10.0.0.7")
+        await expect(page.get_by_text("2 VMs, 1 running")).to_be_visible()
+        await page.get_by_label("Filter").fill("lab paused")
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await page.get_by_label("Filter").fill("")
+        s.fleet.guests.remove(web)
+        s.fleet.changed()
+        await expect(page.locator("tbody tr")).to_have_count(1)
+
+
+async def test_a_lost_server_is_shown_and_comes_back(tmp_path: Path) -> None:
+    async with site(tmp_path) as s, browsing(s) as page:
+        s.fleet.add(Guest("one"))
+        await expect(page.locator("#link")).to_have_text("live")
+        port = s.port
+        await s.server.stop()
+        await expect(page.locator("#link")).to_contain_text("connection lost")
+        s.fleet.add(Guest("two"))
+        await s.server.start(f"127.0.0.1:{port}")
+        await expect(page.locator("#link")).to_have_text("live")
+        await expect(page.locator("tbody tr")).to_have_count(2)
+
+
+@requires("qemu-system-x86_64")
+async def test_the_buttons_work_from_the_keyboard_and_errors_are_shown(tmp_path: Path) -> None:
+    async with site(tmp_path) as s:
+        guest = await s.fleet.boot("web1")
+        s.fleet.add(Guest("old", state="QUIT"))
+        async with browsing(s) as page:
+            await page.get_by_role("button", name="Start web1").press("Enter")
+            await expect(page.get_by_role("button", name="Stop web1")).to_be_enabled()
+            assert guest.state == "RUNNING"
+            await page.get_by_role("button", name="Stop web1").press("Enter")
+            await expect(page.locator("tbody tr", has_text="web1").locator(".state")).to_have_text("PAUSED")
+            await page.get_by_role("button", name="Kill web1").press("Enter")
+            await page.get_by_role("button", name="Keep it").press("Enter")
+            assert guest.child is not None
+            await page.get_by_role("button", name="Kill web1").press("Enter")
+            await page.get_by_role("button", name="Kill", exact=True).press("Enter")
+            await expect(page.locator("tbody tr", has_text="web1").locator(".state")).to_have_text("QUIT")
+            assert guest.child is None
+            await page.get_by_role("button", name="Start old").press("Enter")
+            await expect(page.locator("#alerts")).to_contain_text('VM "old" cannot start: it is QUIT')
+
+
+async def canvas(page: Page) -> Picture:
+    """The pixels of noVNC's canvas at the guest's own resolution."""
+    got = await page.evaluate(
+        """() => { const c = document.querySelector('#screen canvas');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = '';
+        for (let i = 0; i < d.length; i += 32768) s += String.fromCharCode(...d.subarray(i, i + 32768));
+        return [c.width, c.height, btoa(s)]; }"""
+    )
+    rgba = base64.b64decode(got[2])
+    bgrx = bytearray(len(rgba))
+    bgrx[0::4], bgrx[1::4], bgrx[2::4] = rgba[2::4], rgba[1::4], rgba[0::4]
+    return Picture(got[0], got[1], bytes(bgrx))
+
+
+async def shows_what_qemu_has(s: Site, guest: Guest, page: Page) -> Picture:
+    """Hold the guest until the canvas equals QEMU's own picture of its screen, and return it."""
+    await s.fleet.control(guest.namespace, Verb.STOP, guest.name)
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while True:
+            mine = picture_of_ppm(await s.fleet.screendump(guest))
+            if await canvas(page) == mine:
+                break
+            await asyncio.sleep(0.2)
+    await s.fleet.control(guest.namespace, Verb.START, guest.name)
+    return mine
+
+
+async def until_text(s: Site, guest: Guest, lines: int) -> None:
+    """Wait until the guest's screen has text below its first `lines` lines of 16 pixels."""
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while True:
+            picture = picture_of_ppm(await s.fleet.screendump(guest))
+            if picture.width == 720 and any(any(picture.row(y)) for y in range(lines * 16, picture.height)):
+                return
+            await asyncio.sleep(0.1)
+
+
+@requires("qemu-system-x86_64")
+async def test_a_console_shows_the_guests_screen_and_types_into_it(tmp_path: Path) -> None:
+    async with site(tmp_path) as s:
+        guest = await s.fleet.boot("web1", namespace="lab")
+        async with browsing(s) as page:
+            await page.get_by_role("button", name="Start web1").click()
+            await page.get_by_role("link", name="web1").click()
+            await expect(page.locator("#notice")).to_be_hidden()
+            await until_text(s, guest, 2)  # "Press ESC for boot menu."
+            before = await shows_what_qemu_has(s, guest, page)
+            await page.locator("#screen canvas").focus()
+            await page.keyboard.press("Escape")
+            await until_text(s, guest, 6)  # the menu
+            after = await shows_what_qemu_has(s, guest, page)
+            assert before != after
+            await s.fleet.control("lab", Verb.KILL, "web1")
+            await expect(page.locator("#reason")).to_have_text("The VM is QUIT. Start it to get its console back.")
+            await expect(page.locator("#state")).to_have_text("QUIT")
+
+
+@requires("qemu-system-x86_64")
+async def test_a_console_comes_back_after_the_line_broke(tmp_path: Path) -> None:
+    async with site(tmp_path) as s:
+        await s.fleet.boot("web1")
+        port = s.port
+        async with browsing(s) as page:
+            await page.goto(s.origin + "/minimega/vm/web1/connect/")
+            await expect(page.locator("#notice")).to_be_hidden()
+            await s.server.stop()
+            await expect(page.locator("#reason")).to_contain_text("disconnected")
+            await s.server.start(f"127.0.0.1:{port}")
+            await expect(page.locator("#notice")).to_be_hidden()
+
+
+@requires("qemu-system-x86_64")
+async def test_screens_are_shown_side_by_side(tmp_path: Path) -> None:
+    async with site(tmp_path) as s:
+        for name in ("web1", "web2"):
+            await s.fleet.boot(name)
+        s.fleet.add(Guest("old", state="QUIT"))
+        async with browsing(s) as page:
+            await page.get_by_role("button", name="Screens").click()
+            await expect(page.locator(".card")).to_have_count(3)
+            await expect(page.locator(".card img")).to_have_count(2)
+            await expect(page.locator(".card", has_text="old")).to_contain_text("no screen")
