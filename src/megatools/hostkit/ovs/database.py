@@ -18,6 +18,7 @@ from megatools.hostkit.ovs import model, wire
 from megatools.hostkit.ovs.model import BridgeRow, InterfaceRow, NewPort, Op, PortRow, Result, Uuid
 
 _TRANSACTION_S = 15.0
+_REMOVE_EACH_S = 0.1
 _BATCH_ID = "megatools-batch"
 
 
@@ -108,14 +109,14 @@ class Database:
         except Unavailable:
             await self._forget_batch(batch)
             raise
-        await self._check(batch, [port.name for port in ports], results, len(ops))
+        await self._check(batch, [port.name for port in ports], results[2 * len(ports) : len(ops)])
         inserted = [result.uuid for result in results[1 : 2 * len(ports) : 2] if result is not None]
         return {port.name: Uuid(uuid[1]) for port, uuid in zip(ports, inserted, strict=True) if uuid is not None}
 
-    async def remove_ports(self, names: Sequence[str]) -> None:
+    async def remove_ports(self, names: Sequence[str], *, wait: bool = False) -> None:
         """Take ports out of the database in one transaction; ovs-vswitchd follows behind (12-17 ms each).
 
-        Ports that are not there are not missed.
+        Ports that are not there are not missed. With `wait` it returns when ovs-vswitchd is done.
         """
         if not names:
             return
@@ -125,7 +126,9 @@ class Database:
         for bridge in await self.bridges():
             if inside := [uuid for uuid in bridge.ports if uuid in found]:
                 members[bridge.name] = inside
-        if members:
+        if members and wait:
+            await self._apply(model.remove_ports(members), timeout_s=_TRANSACTION_S + _REMOVE_EACH_S * len(names))
+        elif members:
             await self._transact(model.remove_ports(members))
 
     async def set_tags(self, tags: Mapping[str, int]) -> None:
@@ -155,15 +158,19 @@ class Database:
             await self._transact([model.remove_bridges(found)])
 
     async def set_bridge_config(self, name: str, key: str, value: str) -> None:
-        """Set a key of a bridge's other_config; raises NotFound when there is no such bridge."""
+        """Set `stp_enable`, `rstp_enable`, `mcast_snooping_enable`, or else a key of a bridge's other_config.
+
+        Raises NotFound when there is no such bridge, InvalidInput when a switch is neither `true` nor `false`.
+        """
         results = await self._apply([model.set_config(name, key, value)], timeout_s=_TRANSACTION_S)
         if results[0] is not None and results[0].count == 0:
             raise NotFound(f"bridge not found: {name}")
 
     # inside
 
-    async def _check(self, batch: str, names: Sequence[str], results: Sequence[Result | None], mutations: int) -> None:
-        unknown = [result for result in results[2 * len(names) : mutations] if result is not None and not result.count]
+    async def _check(self, batch: str, names: Sequence[str], mutations: Sequence[Result | None]) -> None:
+        if any(result is not None and not result.count for result in mutations):
+            raise NotFound("one of the bridges for the new ports does not exist")
         rows = await self._rows(model.select("Interface", model.INTERFACE_COLUMNS, [model.includes(_BATCH_ID, batch)]))
         made = {row.name: row for row in map(model.interface_row, rows)}
         bad: list[str] = []
@@ -173,12 +180,11 @@ class Database:
                 bad.append(f'port "{name}" vanished')
             elif row.error or row.ofport in (None, -1):
                 bad.append(row.error or f'port "{name}" got no OpenFlow number')
-        if unknown:
-            raise NotFound("one of the bridges for the new ports does not exist")
         if bad:
             await self._forget_batch(batch)
             more = f" (and {len(bad) - 3} more)" if len(bad) > 3 else ""
-            raise CommandFailed(f"Open vSwitch could not make {len(bad)} of {len(names)} ports: {'; '.join(bad[:3])}{more}")
+            what = f"{len(bad)} of {len(names)} ports"
+            raise CommandFailed(f"Open vSwitch could not make {what}: {'; '.join(bad[:3])}{more}")
 
     async def _forget_batch(self, batch: str) -> None:
         if self.is_open:

@@ -11,12 +11,13 @@ from typing import NewType, TypeAlias, cast
 
 import msgspec
 
-from megatools.hostkit.errors import AlreadyExists, CommandFailed, MegaError
+from megatools.hostkit.errors import AlreadyExists, CommandFailed, InvalidInput, MegaError
 
 Uuid = NewType("Uuid", str)
 Op: TypeAlias = dict[str, object]
 Row: TypeAlias = dict[str, object]
 DATABASE = "Open_vSwitch"
+_SWITCHES = ("stp_enable", "rstp_enable", "mcast_snooping_enable")
 
 
 class Result(msgspec.Struct):
@@ -85,7 +86,7 @@ def optional(value: object) -> object | None:
 def map_of(value: object) -> dict[str, str]:
     """A column of string pairs."""
     pairs = cast("tuple[str, list[tuple[str, str]]]", value)[1]
-    return {key: text for key, text in pairs}
+    return dict(pairs)
 
 
 def uuid_of(value: object) -> Uuid:
@@ -229,8 +230,13 @@ def remove_bridges(bridges: Sequence[Uuid]) -> Op:
 
 
 def set_config(bridge: str, key: str, value: str) -> Op:
-    """Set one key of a bridge's other_config."""
+    """Switch a feature of a bridge on or off, or set a key of its other_config; raises InvalidInput."""
     where = [["name", "==", bridge]]
+    if key in _SWITCHES:
+        if value not in ("true", "false"):
+            raise InvalidInput(f'{key} takes "true" or "false", not "{value}"')
+        return {"op": "update", "table": "Bridge", "where": where, "row": {key: value == "true"}}
+    key = key.removeprefix("other_config:").removeprefix("other-config:")
     changes = [["other_config", "delete", ["set", [key]]], ["other_config", "insert", as_map({key: value})]]
     return {"op": "mutate", "table": "Bridge", "where": where, "mutations": changes}
 

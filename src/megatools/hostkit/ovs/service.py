@@ -14,6 +14,7 @@ command line, so no pid file is trusted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,8 @@ async def choose(run_dir: Path | None, private_dir: Path) -> tuple[Service, Data
     try:
         if not (private_dir / "db.sock").exists():
             await stop(private_dir)  # its directory was removed under it: nobody can reach it any more
-        service = await asyncio.to_thread(_running, private_dir) or await _start(private_dir)
+        running = await asyncio.to_thread(_running, private_dir)
+        service = running if running is not None else await _start(private_dir)
         return service, await _connect(service)
     finally:
         lock.release(remove=True)
@@ -101,6 +103,8 @@ async def stop(private_dir: Path) -> bool:
             path.unlink(missing_ok=True)
     for path in private_dir.glob(".*.~lock~"):
         path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # absent, or the user keeps something there
+        private_dir.rmdir()
     return bool(processes)
 
 

@@ -32,7 +32,7 @@ def check_tap(name: str) -> str:
 def check_mac(mac: str) -> str:
     """A unicast MAC address in lower case; raises InvalidInput."""
     if not _MAC.fullmatch(mac):
-        raise InvalidInput(f'invalid MAC address "{mac}"', hint="six pairs of hexadecimal digits, as in 00:11:22:33:44:55")
+        raise InvalidInput(f'invalid MAC address "{mac}"', hint="six pairs of digits, as in 00:11:22:33:44:55")
     if int(mac[:2], 16) & 1:
         raise InvalidInput(f'MAC address "{mac}" is a multicast address', hint="the first byte must be even")
     return mac.lower()

@@ -118,7 +118,7 @@ class Network:
             self._book.forget(mac)
 
     async def retag(self, changes: Mapping[str, tuple[str, int | None]]) -> None:
-        """Move taps to other bridges or VLANs, None for none; tap -> (bridge, VLAN). Raises NotFound, as attach does."""
+        """Move taps to other bridges or VLANs, None for none: tap -> (bridge, VLAN). Raises NotFound, and as attach."""
         old = {name: self._port(name) for name in changes}
         new = {name: msgspec.structs.replace(old[name], bridge=to[0], vlan=to[1]) for name, to in changes.items()}
         for port in new.values():
@@ -162,12 +162,21 @@ class Network:
         ports = self._ports.values()
         return frozenset(port.vlan for port in ports if port.vlan is not None and bridge in (None, port.bridge))
 
+    def taps_on(self, bridge: str) -> list[str]:
+        """The taps of our VMs on a bridge."""
+        return [port.tap for port in self._ports.values() if port.vlan is not None and port.bridge == bridge]
+
+    def bridges_in_use(self) -> frozenset[str]:
+        """The bridges with taps of our VMs."""
+        return frozenset(port.bridge for port in self._ports.values() if port.vlan is not None)
+
     def is_vm_tap(self, name: str) -> bool:
         """Whether a tap belongs to a VM of ours."""
         return name in self._ports
 
     async def recover(self) -> None:
         """Compare the journal with what is there: keep whole ports, remove half ones and those nobody knows."""
+        self._numbers = count()
         records = [decode(record, PortRecord) for record in self._journal.read(KIND)]
         host_taps = {record.id for record in self._journal.read(HOST_TAP_KIND)}
         self._ports = {record.port.tap: record.port for record in records}
@@ -233,9 +242,7 @@ class Network:
 
     async def _write(self, ports: Sequence[Port]) -> None:
         boot = proc.boot_id()
-        await self._journal.write(
-            *(Put(KIND, port.tap, port.namespace, PortRecord(port, boot)) for port in ports)
-        )
+        await self._journal.write(*(Put(KIND, port.tap, port.namespace, PortRecord(port, boot)) for port in ports))
 
     async def _forget(self, names: Sequence[str]) -> None:
         await self._journal.write(*(Delete(KIND, name) for name in names))

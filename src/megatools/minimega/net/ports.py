@@ -1,4 +1,4 @@
-"""What is asked of the network, and what it tells: records without behaviour. Any ring from `net` outwards may use them."""
+"""What is asked of the network, and what it tells: records. Any ring from `net` outwards may use them."""
 
 from __future__ import annotations
 

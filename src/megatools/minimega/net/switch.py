@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from megatools.hostkit import taps
-from megatools.hostkit.errors import MegaError, NotFound, Unavailable, chain_text
+from megatools.hostkit.errors import MegaError, Unavailable, chain_text
 from megatools.hostkit.ovs import service as ovs_service
 from megatools.hostkit.ovs.database import Database
 from megatools.hostkit.ovs.flows import copy_neighbour_traffic
@@ -112,6 +112,7 @@ class Switch:
         known = {decode(record, BridgeRecord).name for record in self._journal.read(KIND)}
         if not known:
             return
+        self._ours = known  # until we know better
         database = await self.database_if_running()
         rows = await database.bridges() if database is not None else []
         present = {bridge.name for bridge in rows if bridge.ids.get(MARK) == self.mark}
@@ -119,6 +120,11 @@ class Switch:
             _log.warning("bridge %s is gone", name)
             await self._journal.write(Delete(KIND, name))
         self._ours = known & present
+
+    async def listen_again(self, names: Collection[str]) -> None:
+        """After `recover`: make the bridges that are in use ready, as at their first use."""
+        if names:
+            await self.ensure_bridges(sorted(names))
 
     async def close(self, *, remove: bool) -> None:
         """Let go; with `remove`, also remove our bridges that are empty, and stop the switch if it is ours."""
@@ -151,7 +157,7 @@ class Switch:
     async def _ready_bridge(self, database: Database, name: str, *, exists: bool) -> None:
         if not exists:
             check_bridge(name)
-            if taps.exists(name) and not taps.is_tap(name):  # a tap is left by an ovs-vswitchd that died, and used again
+            if taps.exists(name) and not taps.is_tap(name):  # one left by an ovs-vswitchd that died is used again
                 raise Unavailable(f'"{name}" is an interface, but no bridge of Open vSwitch', hint="use another name")
             await self._journal.write(Put(KIND, name, "", BridgeRecord(name)))
             try:
@@ -181,9 +187,3 @@ class Switch:
         if not self._datapath:
             self._datapath = ovs_service.datapath_type()
         return self._datapath
-
-
-def require(found: bool, name: str) -> None:
-    """Raise the error of a bridge that is not there."""
-    if not found:
-        raise NotFound(f"bridge not found: {name}")
