@@ -63,11 +63,9 @@ def _after(states: Iterable[Node | TailEdge], word: str) -> list[Node | TailEdge
 
 def paths(text: str, files: Path | None) -> list[str]:
     """Local paths that begin with the text; relative ones are looked up in the file directory."""
-    folder, _, name = text.rpartition("/")
-    base = Path("/") if text.startswith("/") and not folder else Path(folder) if text[:1] in "/." else (files or Path())
-    if text[:1] not in ("/", ".") and folder:
-        base /= folder
-    prefix = f"{folder}/" if "/" in text else ""
+    folder, slash, name = text.rpartition("/")
+    prefix = folder + slash
+    base = Path(prefix) if text.startswith(("/", ".")) else (files or Path()) / prefix
     try:
         entries = sorted(entry for entry in base.iterdir() if entry.name.startswith(name))
     except OSError:  # nothing to offer where one cannot look

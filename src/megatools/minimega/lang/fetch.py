@@ -71,7 +71,10 @@ class LocalFetcher:
         return path.resolve()
 
     def _download(self, url: str) -> str:
-        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+        try:
+            name = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+        except ValueError as error:
+            raise InvalidInput(f"invalid URL '{url}'") from error
         target = self._inside(name)
         if target.is_file():
             return str(target.resolve())
@@ -84,6 +87,7 @@ class LocalFetcher:
                 self._copy(source, sink, url)
             partial.replace(target)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == 404:
                 raise NotFound(f"get {name}: file not found") from error
             raise Unavailable(f"get '{url}'") from error

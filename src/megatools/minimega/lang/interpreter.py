@@ -155,7 +155,8 @@ class Interpreter(Generic[S]):
 
     async def suggest(self, line: str, session: Session) -> list[str]:
         """Completions of the last word of an unfinished line, each a whole word; most end in a space."""
-        unfinished = lex_unfinished(self._expanded(line, session))
+        first, *more = line.split(maxsplit=1) or [""]
+        unfinished = lex_unfinished(self._expanded(line, session) if more or line.endswith(" ") else first)
         if unfinished is None:
             return []
         words, last = unfinished.words, unfinished.last

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from megatools.hostkit.errors import InvalidInput
 
+# A line this rich would keep the daemon's loop busy for seconds; length alone is cheap.
+MAX_CHUNKS = 1 << 20
 _SPECIAL = re.compile(r"[\"'\\#]")
+_CHUNK = re.compile(r"[^\s\"'\\#]+|.", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "#": "#"}
 
 
@@ -27,8 +30,10 @@ def lex(line: str) -> tuple[str, ...]:
     if not _SPECIAL.search(line):
         return tuple(line.split())
     scan = _Scan()
-    for char in line:
-        scan.take(char)
+    for number, chunk in enumerate(_CHUNK.finditer(line)):
+        if number == MAX_CHUNKS:
+            raise InvalidInput(f"line has more than the limit of {MAX_CHUNKS} words, quotes and escapes")
+        scan.take(chunk.group())
         if scan.comment:
             break
     if scan.escaped:
@@ -43,8 +48,8 @@ def lex_unfinished(line: str) -> Unfinished | None:
     """The words of a line being typed; None inside a comment or after a bad escape."""
     scan = _Scan()
     try:
-        for char in line:
-            scan.take(char)
+        for chunk in _CHUNK.finditer(line):
+            scan.take(chunk.group())
     except InvalidInput:
         return None
     return None if scan.comment else Unfinished(tuple(scan.words), "".join(scan.current))
@@ -61,12 +66,14 @@ class _Scan:
         self.escaped = False
         self.comment = False
 
-    def take(self, char: str) -> None:
+    def take(self, chunk: str) -> None:
+        """Take a run of plain characters, or one special or white one."""
         if self.comment:
             return
-        if self.escaped:
-            self._escape(char)
-        elif char == "\\":
+        char = self._escape(chunk) if self.escaped else chunk
+        if not char:
+            return
+        if char == "\\":
             self.escaped = self.started = True
         elif self.quote:
             self._quoted(char)
@@ -87,11 +94,13 @@ class _Scan:
             self.current.clear()
             self.started = False
 
-    def _escape(self, char: str) -> None:
-        if char not in _ESCAPED:
-            raise InvalidInput(f"unexpected escaped character: {char}", hint="write a backslash as `\\\\`")
-        self.current.append(_ESCAPED[char])
+    def _escape(self, chunk: str) -> str:
+        """Take the escaped character; what follows it is left."""
+        if chunk[0] not in _ESCAPED:
+            raise InvalidInput(f"unexpected escaped character: {chunk[0]}", hint="write a backslash as `\\\\`")
+        self.current.append(_ESCAPED[chunk[0]])
         self.escaped = False
+        return chunk[1:]
 
     def _quoted(self, char: str) -> None:
         if char == self.quote:

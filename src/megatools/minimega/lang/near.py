@@ -65,7 +65,7 @@ def _inner(patterns: Sequence[Pattern], words: Sequence[str]) -> Sequence[str]:
 
 def _nearest(patterns: Sequence[Pattern], words: Sequence[str]) -> list[str]:
     names = {" ".join(_spoken(pattern)): None for pattern in patterns if pattern.prefix}
-    typed = [word[:_COMPARED_CHARS] for word in words[:_COMPARED_WORDS]]
+    typed = [part for word in words[:_COMPARED_WORDS] for part in _parts(word[:_COMPARED_CHARS], names)]
     found: dict[str, None] = {}
     for length in range(len(typed), 0, -1):
         text = " ".join(typed[:length])
@@ -74,6 +74,12 @@ def _nearest(patterns: Sequence[Pattern], words: Sequence[str]) -> list[str]:
         if found:
             return list(found)[:3]
     return [name for name in names if typed and typed[0] and name.startswith(typed[0])][:_SHOWN]
+
+
+def _parts(word: str, names: Iterable[str]) -> list[str]:
+    """A classic word that is none is compared as several: `vm_info` is near `vm info`."""
+    spoken = word.replace("_", " ")
+    return spoken.split() if spoken in names else [word]
 
 
 def _spoken(pattern: Pattern) -> tuple[str, ...]:

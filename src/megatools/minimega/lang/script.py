@@ -43,8 +43,8 @@ def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"script '{path}' does not exist") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"script '{path}' does not exist") from None
     except (OSError, ValueError) as error:
         raise Unavailable(f"cannot read script '{path}'") from error
     if len(data) > MAX_FILE_BYTES:
@@ -59,8 +59,8 @@ def _split(data: bytes, name: str) -> Iterator[ScriptLine]:
             raise InvalidInput(f"{where} line has {len(raw)} bytes, the limit is {MAX_LINE_BYTES}")
         try:
             yield ScriptLine(where, raw.decode().strip())
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"{where} line is not UTF-8 text") from error
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{where} line is not UTF-8 text") from None
 
 
 def refuse_nested(call: Call[S]) -> None:
