@@ -17,9 +17,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from megatools.hostkit.errors import CommandFailed, NotFound, Unavailable
+from megatools.hostkit.posix_spawn import Spawned, posix_spawn
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAIL_LINES = 8
@@ -145,10 +146,20 @@ async def end(identity: Identity, *, grace_s: float = 3.0) -> None:
         await wait_gone(identity, timeout_s=grace_s)
 
 
+class _Started(Protocol):
+    """A child process, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
 class Child:
     """A long-lived program this process started; it may outlive us (`new_session`)."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: _Started) -> None:
         self._popen = popen
         ticks = start_ticks(popen.pid)
         self.identity = Identity(popen.pid, -1 if ticks is None else ticks, boot_id())
@@ -218,6 +229,35 @@ def spawn(
     except OSError as error:
         raise Unavailable(f'cannot start "{argv[0]}"') from error
     return Child(popen)
+
+
+def _spawn_aside(argv: Sequence[str], output: int, pass_fds: Sequence[int]) -> Child:
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        streams = (nothing, output, output)
+        pid = posix_spawn(argv, environment(), streams=streams, pass_fds=pass_fds, new_session=True)
+    except FileNotFoundError as error:
+        raise NotFound(f'program "{argv[0]}" is not on this host', hint="run scripts/install") from error
+    except OSError as error:
+        raise Unavailable(f'cannot start "{argv[0]}"') from error
+    finally:
+        os.close(nothing)
+    return Child(Spawned(pid))
+
+
+async def spawn_aside(argv: Sequence[str], *, output: int, pass_fds: Sequence[int] = ()) -> Child:
+    """Start a long-lived program in its own session while the event loop goes on; for starting many at once.
+
+    Standard output and error go to the descriptor `output`. Raises as `spawn`.
+    """
+    starting = asyncio.get_running_loop().run_in_executor(None, _spawn_aside, argv, output, pass_fds)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        child = await starting  # the thread cannot be stopped: what it started is
+        child.signal(signal.SIGKILL)
+        await child.wait()
+        raise
 
 
 async def run(
@@ -304,7 +344,9 @@ def _checked(done: Completed, *, check: bool) -> Completed:
 def failure_text(done: Completed) -> str:
     """Why a program failed, in one sentence: its name, status and the last lines it wrote to stderr."""
     name = Path(done.argv[0]).name
-    how = f"was ended by {signal.Signals(-done.status).name}" if done.status < 0 else f"exited with status {done.status}"
+    how = (
+        f"was ended by {signal.Signals(-done.status).name}" if done.status < 0 else f"exited with status {done.status}"
+    )
     last = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()][-_TAIL_LINES:]
     return f'"{name}" {how}' + (f": {'; '.join(last)}" if last else "")
 

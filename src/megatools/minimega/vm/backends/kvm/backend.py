@@ -33,7 +33,6 @@ class _Prepared:
     """What `prepare` found out for `launch`."""
 
     program: str
-    accelerator: str
     disks: tuple[ReadyDisk, ...]
 
 
@@ -43,6 +42,7 @@ class KvmBackend:
     def __init__(self, settings: VmSettings, cgroups: Cgroups, supervisor: Supervisor) -> None:
         self._settings = settings
         self._cgroups = cgroups
+        self._accelerator = probe.accelerator(settings.accelerator).name  # /proc/cpuinfo can take 100 ms: once
         self._supervisor = supervisor
         self._prepared: dict[str, _Prepared] = {}
         self._running: dict[tuple[str, str], Identity] | None = None
@@ -63,22 +63,21 @@ class KvmBackend:
         if config.state:
             raise Unavailable("launching from a saved state is not available yet", hint="clear vm config state")
         program = str(probe.program(config.qemu))
-        accelerator = probe.accelerator(self._settings.accelerator).name
         for what, path in (("kernel", config.kernel), ("initrd", config.initrd), ("cdrom image", config.cdrom)):
             if path:
                 check_readable(what, path)
         if config.tpm_socket:
             check_readable("TPM socket", config.tpm_socket)
         disks = await ready_disks([disk.path for disk in config.disks], site.directory, snapshot=config.snapshot)
-        self._prepared[site.plan.uuid] = _Prepared(program, accelerator, tuple(disks))
+        self._prepared[site.plan.uuid] = _Prepared(program, tuple(disks))
 
     async def launch(self, site: Site, listener: Listener) -> Instance:
         """Start QEMU, held; its greeting is the sign that it is ready. Raises CommandFailed with its last words."""
         prepared = self._prepared.pop(site.plan.uuid)
-        instance = KvmInstance(site, listener, prepared.accelerator, self._settings.progress_timeout_s)
+        instance = self._instance(site, listener)
         ours, theirs = socket.socketpair()
         with theirs:
-            child = self._spawn(site, prepared, theirs.fileno(), ours)
+            child = await self._spawn(site, prepared, theirs.fileno(), ours)
         instance.born(child)
         try:
             async with asyncio.TaskGroup() as group:  # the greeting and the kernel's move to a cgroup take their time
@@ -99,18 +98,21 @@ class KvmBackend:
         self._supervisor.start(f"watch {site.plan.name}", instance.watch())
         return instance
 
-    def _spawn(self, site: Site, prepared: _Prepared, monitor_fd: int, ours: socket.socket) -> proc.Child:
+    def _instance(self, site: Site, listener: Listener) -> KvmInstance:
+        return KvmInstance(site, listener, self._accelerator, self._settings.progress_timeout_s)
+
+    async def _spawn(self, site: Site, prepared: _Prepared, monitor_fd: int, ours: socket.socket) -> proc.Child:
         spec = machine_spec(
             site,
             program=prepared.program,
-            accelerator=prepared.accelerator,
+            accelerator=self._accelerator,
             disks=prepared.disks,
             monitor_fd=monitor_fd,
         )
         log = -1
         try:
             log = os.open(site.directory / "qemu.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            return proc.spawn(cmdline.argv(spec), stdout=log, stderr=log, pass_fds=[monitor_fd])
+            return await proc.spawn_aside(cmdline.argv(spec), output=log, pass_fds=[monitor_fd])
         except BaseException:
             ours.close()
             raise
@@ -127,8 +129,7 @@ class KvmBackend:
             identity = await self._find(site)
         if identity is None or not proc.is_alive(identity):
             return None
-        accelerator = probe.accelerator(self._settings.accelerator).name
-        instance = KvmInstance(site, listener, accelerator, self._settings.progress_timeout_s)
+        instance = self._instance(site, listener)
         instance.found(identity)
         timeout_s = self._settings.adopt_timeout_s
         try:
