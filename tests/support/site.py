@@ -108,7 +108,7 @@ class QemuFleet:
 
     def _find(self, namespace: str, vm: str) -> Guest:
         for guest in self.guests:
-            if (guest.namespace, guest.name) == (namespace, vm):
+            if guest.namespace == namespace and vm in (guest.name, guest.uuid):
                 return guest
         raise NotFound(f'no VM "{vm}"')
 
@@ -133,7 +133,7 @@ class QemuFleet:
         """A guest's VNC socket."""
         guest = self._find(namespace, vm)
         if guest.child is None:
-            raise InvalidState(f'VM "{vm}" has no console: it is {guest.state}')
+            raise InvalidState(f'VM "{guest.name}" has no console: it is {guest.state}')
         return guest.vnc
 
     async def screendump(self, guest: Guest) -> bytes:
@@ -153,7 +153,7 @@ class QemuFleet:
         """Start, stop or kill a guest."""
         guest = self._find(namespace, vm)
         if guest.qmp is None:
-            raise InvalidState(f'VM "{vm}" cannot {verb}: it is {guest.state}', hint="launch it again")
+            raise InvalidState(f'VM "{guest.name}" cannot {verb}: it is {guest.state}', hint="launch it again")
         match verb:
             case Verb.START:
                 await guest.qmp.execute("cont")

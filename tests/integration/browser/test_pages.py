@@ -204,11 +204,14 @@ async def test_a_console_comes_back_after_the_line_broke(tmp_path: Path) -> None
 @requires("qemu-system-x86_64")
 async def test_screens_are_shown_side_by_side(tmp_path: Path) -> None:
     async with site(tmp_path) as s:
-        for name in ("web1", "web2"):
+        for name in ("web1", "web2", "held"):
             await s.fleet.boot(name)
+        for name in ("web1", "web2"):
+            await s.fleet.control("minimega", Verb.START, name)
         s.fleet.add(Guest("old", state="QUIT"))
         async with browsing(s) as page:
             await page.get_by_role("button", name="Screens").click()
-            await expect(page.locator(".card")).to_have_count(3)
+            await expect(page.locator(".card")).to_have_count(4)
             await expect(page.locator(".card img")).to_have_count(2)
             await expect(page.locator(".card", has_text="old")).to_contain_text("no screen")
+            await expect(page.locator(".card", has_text="held")).to_contain_text("not running")

@@ -46,7 +46,7 @@ async def serve_console(websocket: WebSocket, fleet: FleetView) -> None:
         row = find_row(
             rows_of(await fleet.table()), websocket.path_params["vm"], websocket.path_params.get("namespace")
         )
-        end = await relay(viewer, fleet.console(row["namespace"], row["name"]))
+        end = await relay(viewer, fleet.console(row["namespace"], row["uuid"]))
     except MegaError as error:
         await _close(websocket, NO_CONSOLE, user_text(error))
         return

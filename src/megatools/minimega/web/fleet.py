@@ -1,6 +1,6 @@
 """What the pages need of the virtual machines, and how they find one by the words of an address.
 
-The web ring sees the fleet through `FleetView` only; `local` implements it for this host.
+The web ring sees the fleet through `FleetView` only; `app` brings the implementation for this host.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Verb(StrEnum):
 
 
 class FleetView(Protocol):
-    """The VMs of every namespace, as the pages see them."""
+    """The VMs of every namespace, as the pages see them; `vm` is a UUID, which names one VM only."""
 
     @property
     def host(self) -> str:

@@ -125,7 +125,7 @@ class Pages:
             raise InvalidInput(f'size "{size}" is not a number of pixels in 0..{_MAX_SIDE_PX}')
         row = await self._row(request)
         async with self._screens:
-            png = await self._fleet.screenshot(row["namespace"], row["name"], int(size))
+            png = await self._fleet.screenshot(row["namespace"], row["uuid"], int(size))
         return Response(png, media_type="image/png")
 
     async def _control(self, request: Request) -> Response:
@@ -133,7 +133,7 @@ class Pages:
         if word not in list(Verb):
             raise NotFound(f'a VM cannot be told to "{word}"', hint=f"one of: {', '.join(Verb)}")
         row = await self._row(request)
-        await self._fleet.control(row["namespace"], Verb(word), row["name"])
+        await self._fleet.control(row["namespace"], Verb(word), row["uuid"])
         return PlainTextResponse("")
 
 

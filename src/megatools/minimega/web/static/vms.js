@@ -110,7 +110,8 @@ function fillCard(parts, vm) {
   parts.shot.setAttribute("aria-label", `Console of ${vm.name}`);
   setText(parts.link, vm.name);
   showState(parts.state, vm);
-  if (isDead(vm) || !parts.shot.firstChild) parts.shot.textContent = isDead(vm) ? "no screen" : "waiting for the screen";
+  if (isDead(vm)) parts.shot.textContent = "no screen";
+  else if (!parts.image.isConnected) parts.shot.textContent = vm.state === "RUNNING" ? "waiting for the screen" : "not running";
 }
 
 const naturally = new Intl.Collator("en", { numeric: true });
@@ -161,9 +162,9 @@ async function refreshScreens() {
     const vm = vms.get(uuid);
     const box = parts.card.getBoundingClientRect();
     if (view !== "screens" || document.hidden) break;
-    if (!vm || isDead(vm) || !parts.card.isConnected || box.bottom < 0 || box.top > innerHeight) continue;
+    if (vm?.state !== "RUNNING" || !parts.card.isConnected || box.bottom < 0 || box.top > innerHeight) continue;
     parts.image.src = `${vmPath(vm)}/screenshot.png?size=480&at=${Date.now()}`;
-    await parts.image.decode().catch(() => { if (parts.image.parentNode) parts.shot.textContent = "no screen"; });
+    await parts.image.decode().catch(() => { parts.shot.textContent = "no screen"; });
   }
   setTimeout(refreshScreens, 1500);
 }
