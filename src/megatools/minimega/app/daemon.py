@@ -69,6 +69,8 @@ async def _live(
     ending = await control.asked()
     status = await _end(parts, home, ending, control)
     await socket.close()
+    if ending is not Ending.LEAVE:
+        home.vanish()
     return status
 
 

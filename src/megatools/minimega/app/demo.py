@@ -110,7 +110,7 @@ class Demo:
             "vm_start",
         ):
             self.type_line(line)
-        return self.type_line("vnc serve 127.0.0.1:0" if _taken(8080) else "vnc serve").strip()
+        return self.type_line("vnc serve 127.0.0.1:0" if _taken(8080) else "vnc serve").split()[-1]
 
     def wait_for_leases(self) -> list[dict[str, str]]:
         """Wait until every VM has an address; returns the rows of `vm info` by column."""

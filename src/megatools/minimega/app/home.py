@@ -56,6 +56,9 @@ class Home:
         _remove_if_empty(self.files)
         _remove_if_empty(self.base / "namespaces")
         self._lock.release(remove=True)
+
+    def vanish(self) -> None:
+        """Remove the base directory itself if nothing is left in it; the socket must be closed."""
         _remove_if_empty(self.base)
 
     def wipe(self, *, everything: bool) -> None:
@@ -65,10 +68,9 @@ class Home:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            else:
+            elif path != self.socket:
                 path.unlink()
         self._lock.release(remove=True)
-        _remove_if_empty(self.base)
 
 
 def _make_safely(base: Path) -> None:

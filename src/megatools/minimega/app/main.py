@@ -43,7 +43,7 @@ def _heavier(flags: Flags) -> int:
     if flags.on("cli") or flags.on("doc"):
         from megatools.minimega.app.manual import print_manual
 
-        return print_manual(markdown=flags.on("doc"))
+        return print_manual(as_markdown=flags.on("doc"))
     from megatools.minimega.app import daemon
 
     return daemon.run(flags)

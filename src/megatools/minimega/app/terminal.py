@@ -53,7 +53,7 @@ class LinePrompt:
     async def ask(self, message: str) -> list[str]:
         """Lines typed or pasted at the prompt; none after ^C. Raises EOFError for ^D."""
         try:
-            return (await self._session.prompt_async(message)).splitlines()
+            return (await self._session.prompt_async(message, handle_sigint=False)).splitlines()
         except KeyboardInterrupt:
             return []
 
@@ -132,7 +132,7 @@ def pages(text: str) -> list[str]:
 async def show(text: str) -> None:
     """Print a text, page by page when it is longer than the terminal."""
     for number, page in enumerate(pages(text)):
-        if number and not await _more_session().prompt_async(MORE):
+        if number and not await _more_session().prompt_async(MORE, handle_sigint=False):
             return
         print(page, flush=True)
 

@@ -1,0 +1,27 @@
+"""All command families in the order of the manual: the whole language in one list."""
+
+from __future__ import annotations
+
+from megatools.minimega.commands import bridges, dnsmasq, general, log, namespaces, shell, taps, vlans, web
+from megatools.minimega.commands.classic.families import families as classic_families
+from megatools.minimega.commands.services import Services
+from megatools.minimega.lang.builtins import builtins
+from megatools.minimega.lang.registry import Family, Registry
+
+
+def registry() -> Registry[Services]:
+    """The registry of the daemon's commands. Raises at start-up when two contradict each other."""
+    families: list[Family[Services]] = [
+        general.family,
+        namespaces.family,
+        vlans.family,
+        taps.family,
+        bridges.family,
+        dnsmasq.family,
+        web.family,
+        shell.family,
+        log.family,
+        builtins(),
+        *classic_families(),
+    ]
+    return Registry(families)

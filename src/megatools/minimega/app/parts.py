@@ -1,0 +1,148 @@
+"""What a daemon is made of, put together in one place: the only file that knows all parts.
+
+    journal -> network stack -> backends -> fleet -> namespaces -> hosts -> commands -> interpreter
+                                                                       \\-> pages
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from megatools.hostkit import facts
+from megatools.hostkit.cgroups import Cgroups
+from megatools.hostkit.errors import MegaError
+from megatools.hostkit.logcontrol import LogControl
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.app.completion import suggesters
+from megatools.minimega.app.ending import EndControl
+from megatools.minimega.app.home import Home
+from megatools.minimega.app.language import registry
+from megatools.minimega.app.settings import Settings
+from megatools.minimega.cluster.host_check import HostCheck
+from megatools.minimega.cluster.host_facts import Commitments, HostFacts
+from megatools.minimega.cluster.hosts import LocalHosts
+from megatools.minimega.commands.services import Services
+from megatools.minimega.lang.call import ActiveNamespace
+from megatools.minimega.lang.interpreter import Interpreter
+from megatools.minimega.lang.operation import Handler, Operation
+from megatools.minimega.namespace.namespaces import Namespaces
+from megatools.minimega.net.operations import handlers as net_handlers
+from megatools.minimega.net.ports import OvsSettings
+from megatools.minimega.net.stack import NetworkStack
+from megatools.minimega.pipes.programs import Programs
+from megatools.minimega.state.journal import Journal
+from megatools.minimega.vm.backends.kvm.backend import KvmBackend
+from megatools.minimega.vm.config import VmKind
+from megatools.minimega.vm.fleet import Fleet
+from megatools.minimega.vm.lifecycle import ALIVE
+from megatools.minimega.vm.handlers import handlers as vm_handlers
+from megatools.minimega.vm.settings import VmSettings
+from megatools.minimega.web.local import LocalFleet
+from megatools.minimega.web.server import WebServer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts that the daemon's life needs by name."""
+
+    supervisor: Supervisor
+    interpreter: Interpreter[Services]
+    active: ActiveNamespace
+    journal: Journal
+    stack: NetworkStack
+    fleet: Fleet
+    namespaces: Namespaces
+    programs: Programs
+    web: WebServer
+
+    async def recover(self) -> None:
+        """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs."""
+        await self.stack.recover()
+        await self.fleet.recover()
+        self.namespaces.recover()
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there are saved configurations, which outlive a quit."""
+        return any(self.namespaces.get(name).saved_names() for name in self.namespaces.names())
+
+    async def release(self, *, remove: bool) -> None:
+        """Let go of everything; with `remove`, take it down first. Goes on after a failure and raises the first."""
+        failures: list[MegaError] = []
+        steps = [self.web.stop(), self.fleet.close(kill=remove), self.stack.close(remove=remove), self.programs.close()]
+        if remove:
+            steps.append(self.namespaces.forget())
+        for step in steps:
+            try:
+                await step
+            except MegaError as error:
+                failures.append(error)
+        self.journal.close()
+        if failures:
+            raise failures[0]
+
+
+@contextlib.asynccontextmanager
+async def open_parts(
+    settings: Settings, home: Home, control: EndControl, logs: LogControl
+) -> AsyncIterator[Parts]:
+    """Make all parts; background tasks end with the block."""
+    host = facts.host_name()
+    journal = Journal(home.journal, host)
+    async with Supervisor("minimega") as supervisor:
+        owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
+        stack = NetworkStack(base=home.base, journal=journal, ovs=OvsSettings(settings.ovs_run_dir))
+        vm_settings = VmSettings(accelerator=settings.accel)
+        backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
+        fleet = Fleet(
+            base=home.base,
+            files=home.files,
+            journal=journal,
+            network=stack.network,
+            backends={VmKind.KVM: backend},
+            supervisor=supervisor,
+            settings=vm_settings,
+        )
+        namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
+        programs = Programs(supervisor)
+        hosts = LocalHosts(host, _handlers(settings, stack, fleet, programs))
+        active = ActiveNamespace()
+        web = WebServer(LocalFleet(hosts, fleet), supervisor)
+        services = Services(hosts, namespaces, active, web, control, logs)
+        interpreter = Interpreter(
+            registry(), services, host=host, files=home.files, suggesters=suggesters(fleet, stack, namespaces)
+        )
+        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web)
+
+
+class FleetPromises:
+    """What the fleet's VMs were promised (`host`)."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def commitments(self) -> Commitments:
+        """The sums over all VMs that have a process."""
+        configs = [vm.site.plan.config for vm in self._fleet.machines() if vm.state in ALIVE]
+        return Commitments(
+            vms=len(configs),
+            vcpus=sum(config.vcpus for config in configs),
+            memory_mib=sum(config.memory_mib for config in configs),
+            nics=sum(len(config.networks) for config in configs),
+        )
+
+
+def _handlers(
+    settings: Settings, stack: NetworkStack, fleet: Fleet, programs: Programs
+) -> dict[type[Operation], Handler]:
+    return {
+        **vm_handlers(fleet),
+        **net_handlers(stack),
+        **programs.handlers(),
+        **HostFacts(FleetPromises(fleet)).handlers(),
+        **HostCheck(settings.accel).handlers(),
+    }
