@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from megatools.minimega.commands.classic.families import FAMILIES
+from megatools.minimega.commands.classic.families import families
 from megatools.minimega.lang.answer import Group, Response
 from megatools.minimega.lang.builtins import builtins
 from megatools.minimega.lang.call import Call, Session
@@ -32,7 +32,7 @@ class Modern:
         for words in WORDS:
             family.add((f"{words} [words]...",), self._handler(words), "stand-in")
         family.add(("dnsmasq", "dnsmasq kill <id>"), self._handler("dnsmasq"), "stand-in")
-        self.interpreter = Interpreter(Registry([builtins(), family, *FAMILIES]), None, host=HOST)  # type: ignore[list-item]
+        self.interpreter = Interpreter(Registry([builtins(), family, *families()]), None, host=HOST)  # type: ignore[list-item]
 
     def _handler(self, words: str):
         async def handler(call: Call[object], **arguments: object) -> Group:

@@ -6,10 +6,7 @@ from megatools.minimega.commands.classic import general, later, network, vm, vm_
 from megatools.minimega.commands.services import Services
 from megatools.minimega.lang.registry import Family
 
-FAMILIES: tuple[Family[Services], ...] = (
-    general.family,
-    vm.family,
-    vm_list.family,
-    network.family,
-    later.family,
-)
+
+def families() -> tuple[Family[Services], ...]:
+    """The families, in the order of the manual."""
+    return (general.family, vm.family, vm_list.family, network.family, later.family)
