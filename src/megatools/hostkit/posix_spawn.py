@@ -48,7 +48,8 @@ def posix_spawn(
 ) -> int:
     """Start `argv[0]` (a path, or a name on `env["PATH"]` of this process); returns its pid. Raises OSError.
 
-    `streams` become its standard input, output and error. All other descriptors must be close-on-exec, as Python makes them.
+    `streams` become its standard input, output and error. All other descriptors must be close-on-exec, as Python
+    makes them.
     """
     system = _libc()
     actions = ctypes.create_string_buffer(_ATTR_BYTES)

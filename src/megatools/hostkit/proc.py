@@ -14,7 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -231,7 +231,7 @@ def spawn(
     return Child(popen)
 
 
-def _spawn_aside(argv: Sequence[str], output: int, pass_fds: Sequence[int]) -> Child:
+def _spawn_aside(argv: Sequence[str], output: int, pass_fds: Sequence[int], then: Callable[[int], None]) -> Child:
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         streams = (nothing, output, output)
@@ -242,15 +242,20 @@ def _spawn_aside(argv: Sequence[str], output: int, pass_fds: Sequence[int]) -> C
         raise Unavailable(f'cannot start "{argv[0]}"') from error
     finally:
         os.close(nothing)
-    return Child(Spawned(pid))
+    child = Child(Spawned(pid))
+    then(pid)
+    return child
 
 
-async def spawn_aside(argv: Sequence[str], *, output: int, pass_fds: Sequence[int] = ()) -> Child:
+async def spawn_aside(
+    argv: Sequence[str], *, output: int, pass_fds: Sequence[int], then: Callable[[int], None]
+) -> Child:
     """Start a long-lived program in its own session while the event loop goes on; for starting many at once.
 
-    Standard output and error go to the descriptor `output`. Raises as `spawn`.
+    Standard output and error go to the descriptor `output`; `then` is called with the pid, in a worker thread, and
+    must not raise. Raises as `spawn`.
     """
-    starting = asyncio.get_running_loop().run_in_executor(None, _spawn_aside, argv, output, pass_fds)
+    starting = asyncio.get_running_loop().run_in_executor(None, _spawn_aside, argv, output, pass_fds, then)
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:

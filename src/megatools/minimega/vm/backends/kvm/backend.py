@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 
 from megatools.hostkit import proc
 from megatools.hostkit.cgroups import Cgroups
@@ -76,20 +76,16 @@ class KvmBackend:
         prepared = self._prepared.pop(site.plan.uuid)
         instance = self._instance(site, listener)
         ours, theirs = socket.socketpair()
-        with theirs:
-            child = await self._spawn(site, prepared, theirs.fileno(), ours)
-        instance.born(child)
+        timeout_s = self._settings.ready_timeout_s
         try:
-            async with asyncio.TaskGroup() as group:  # the greeting and the kernel's move to a cgroup take their time
-                group.create_task(asyncio.to_thread(self._cgroups.add, site.plan.uuid, child.pid))
-                timeout_s = self._settings.ready_timeout_s
-                connected = group.create_task(
-                    Monitor.over(ours, site.plan.name, instance.on_event, timeout_s=timeout_s)
-                )
+            async with asyncio.TaskGroup() as group:
+                greeting = Monitor.over(ours, site.plan.name, instance.on_event, timeout_s=timeout_s)
+                connected = group.create_task(greeting)
+                with theirs:  # closed here once QEMU has it, so that its death ends the connection
+                    instance.born(await self._spawn(site, prepared, theirs.fileno()))
         except BaseException as error:
             ours.close()
-            child.signal(signal.SIGKILL)
-            status = await child.wait(timeout_s=_GIVE_UP_TIMEOUT_S)
+            status = await instance.give_up(timeout_s=_GIVE_UP_TIMEOUT_S)
             self._cgroups.remove(site.plan.uuid)
             if isinstance(error, BaseExceptionGroup):
                 raise _refused(site, status, _first(error)) from None
@@ -101,7 +97,7 @@ class KvmBackend:
     def _instance(self, site: Site, listener: Listener) -> KvmInstance:
         return KvmInstance(site, listener, self._accelerator, self._settings.progress_timeout_s)
 
-    async def _spawn(self, site: Site, prepared: _Prepared, monitor_fd: int, ours: socket.socket) -> proc.Child:
+    async def _spawn(self, site: Site, prepared: _Prepared, monitor_fd: int) -> proc.Child:
         spec = machine_spec(
             site,
             program=prepared.program,
@@ -109,16 +105,13 @@ class KvmBackend:
             disks=prepared.disks,
             monitor_fd=monitor_fd,
         )
-        log = -1
+        words = cmdline.argv(spec)
+        log = os.open(site.directory / "qemu.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            log = os.open(site.directory / "qemu.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            return await proc.spawn_aside(cmdline.argv(spec), output=log, pass_fds=[monitor_fd])
-        except BaseException:
-            ours.close()
-            raise
+            enclose = partial(self._cgroups.add, site.plan.uuid)
+            return await proc.spawn_aside(words, output=log, pass_fds=[monitor_fd], then=enclose)
         finally:
-            if log >= 0:
-                os.close(log)
+            os.close(log)
 
     async def adopt(self, site: Site, identity: Identity | None, listener: Listener) -> Instance | None:
         """Find a QEMU of an earlier daemon and take its monitor; None when it is gone.
@@ -157,7 +150,9 @@ class KvmBackend:
 
 
 def _refused(site: Site, status: int | None, cause: BaseException) -> MegaError:
-    """Why there is no QEMU: its last words, or else what we saw."""
+    """Why there is no QEMU: its last words, or else what we saw; `status` is None when there never was a process."""
+    if status is None and isinstance(cause, MegaError):
+        return cause
     words = last_words(site.directory / "qemu.log")
     if words:
         return CommandFailed(f"QEMU refused to start: {words}")

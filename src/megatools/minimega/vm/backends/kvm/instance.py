@@ -80,6 +80,13 @@ class KvmInstance:
             case _:
                 pass
 
+    async def give_up(self, *, timeout_s: float) -> int | None:
+        """Kill a process that never got ready; its exit status, None when there was no process."""
+        if self._child is None:
+            return None
+        self._child.signal(signal.SIGKILL)
+        return await self._child.wait(timeout_s=timeout_s)
+
     async def watch(self) -> None:
         """Wait for the end of the process and report it."""
         status: int | None = None
@@ -119,12 +126,14 @@ class KvmInstance:
         """Let it run; the first time under KVM, see that it does. Raises Unavailable when it gets nowhere."""
         monitor = self._connected()
         await monitor.ask("cont")
-        if first and self._accelerator == "kvm":
-            if not await makes_progress(monitor, self.identity.pid, self._progress_timeout_s):
-                raise Unavailable(
-                    f'guest "{self._site.plan.name}" made no progress within {self._progress_timeout_s:g} s under "kvm"',
-                    hint="KVM does not work on this host: restart minimega with --accelerator tcg",
-                )
+        if not first or self._accelerator != "kvm":
+            return
+        timeout_s = self._progress_timeout_s
+        if not await makes_progress(monitor, self.identity.pid, timeout_s):
+            raise Unavailable(
+                f'guest "{self._site.plan.name}" made no progress within {timeout_s:g} s under accelerator "kvm"',
+                hint="KVM does not work on this host: restart minimega with --accelerator tcg",
+            )
 
     async def pause(self) -> None:
         """Hold it."""
