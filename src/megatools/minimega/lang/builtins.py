@@ -14,6 +14,7 @@ from megatools.hostkit.errors import NotFound, Unavailable
 from megatools.hostkit.files import write_atomically
 from megatools.minimega.lang.answer import Group, Table
 from megatools.minimega.lang.call import Call, Invocation, Reply
+from megatools.minimega.lang.quote import join_words
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.lang.rows import choose_columns, filter_group, parse_filter
 from megatools.minimega.lang.script import check_script, refuse_nested, run_script, script_lines
@@ -130,7 +131,8 @@ async def _alias(call: Call[S], alias: tuple[str, ...]) -> Reply:
     """
     if not alias:
         return Table(("alias", "expansion"), call.interpreter.aliases.rows())
-    call.interpreter.aliases.define(" ".join(alias))
+    first, *rest = alias
+    call.interpreter.aliases.define(f"{first} {join_words(rest)}")
     return None
 
 

@@ -49,9 +49,10 @@ def _begins(pattern: Pattern, words: Sequence[str]) -> bool:
     prefix = pattern.prefix
     if len(words) < len(prefix):
         return False
-    return all(word and literal.startswith(word) for literal, word in zip(prefix, words, strict=False)) and (
-        words[0] == prefix[0] or len(prefix) > 1
-    )
+    in_full = words[0] == prefix[0]
+    abbreviable = len(prefix) > 1 or bool(pattern.items[-1].kind & Kind.COMMAND)
+    fits = all(word and literal.startswith(word) for literal, word in zip(prefix, words, strict=False))
+    return fits and (in_full or abbreviable)
 
 
 def _inner(patterns: Sequence[Pattern], words: Sequence[str]) -> Sequence[str]:
@@ -73,7 +74,10 @@ def _nearest(patterns: Sequence[Pattern], words: Sequence[str]) -> list[str]:
         found.update(dict.fromkeys(difflib.get_close_matches(text, same, n=3, cutoff=0.7)))
         if found:
             return list(found)[:3]
-    return [name for name in names if typed and typed[0] and name.startswith(typed[0])][:_SHOWN]
+    if not typed or not typed[0]:
+        return []
+    siblings = [name for name in names if name.split(" ")[0] == typed[0]]
+    return (siblings or [name for name in names if name.startswith(typed[0])])[:_SHOWN]
 
 
 def _parts(word: str, names: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 from megatools.minimega.lang.answer import Group
-from megatools.minimega.lang.api import describe
+from megatools.minimega.lang.api import describe, manual
 from megatools.minimega.lang.call import Argument, Call, Invocation, Reply
 from megatools.minimega.lang.match import MAX_NESTING, InvalidCommand, match
 from megatools.minimega.lang.near import hint_for
@@ -185,3 +185,7 @@ class Registry(Generic[S]):
     def api(self) -> bytes:
         """The API as a JSON array (`-cli`; spec B.1)."""
         return describe(self._commands)
+
+    def manual(self) -> str:
+        """The commands as markdown, one chapter per family (`-doc`)."""
+        return manual([(family.title, family.commands) for family in self._families])

@@ -53,6 +53,8 @@ def test_lines(line: str, text: str) -> None:
         ("vm start", "invalid command: `vm start`\nhint: usage: `vm start <vm target>`"),
         ("vm config memroy 5", "invalid command: `vm config memroy 5`\nhint: did you mean `vm config memory`?"),
         (".filter a=b vm inof", "invalid command: `.filter a=b vm inof`\nhint: did you mean `vm info`?"),
+        (".filt a=b vm inof", "invalid command: `.filt a=b vm inof`\nhint: did you mean `vm info`?"),
+        ("n foo vm inof", "invalid command: `n foo vm inof`\nhint: did you mean `vm info`?"),
         ("h", "invalid command: `h`\nhint: ambiguous, could be `help [command]...`, `history`"),
         ("nonsense", "invalid command: `nonsense`\nhint: `help` lists the commands"),
         ("echo 'x", "missing terminal '\nhint: write a quote that opens no text as `\\\"` or `\\'`"),
@@ -132,6 +134,14 @@ def test_aliases_do_not_touch_scripts_or_nested_commands() -> None:
     assert language.errors(".annotate false greet") != []
     language.session.source = "script"
     assert language.errors("greet") != []
+
+
+def test_an_alias_keeps_its_quotes() -> None:
+    language = Language()
+    language.outputs(".alias one='echo two  words'")
+    language.outputs('.alias two=echo "two  words"')
+    assert language.text("one") == "kn1: two words"
+    assert language.text("two") == "kn1: two  words"
 
 
 def test_environment() -> None:

@@ -107,6 +107,12 @@ def test_api() -> None:
     assert prefixes["namespace [name]"] == "namespace"
 
 
+def test_manual() -> None:
+    text = Registry([test_family]).manual()
+    assert "## Test commands" in text
+    assert "### vm info\n\nList virtual machines.\n\n```\nvm info [summary]\n```\n\nAll of them." in text
+
+
 def test_invalid_commands_name_the_text() -> None:
     with pytest.raises(InvalidCommand) as caught:
         Registry([test_family]).match(["vm", "gone"], " vm gone ")
