@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.promise import Options, Result
-from tests.support.daemon import Daemon, daemon_at
-from tests.support.netns import Lab, lab
+from tests.support.daemon import Daemon
+from tests.support.lab import Lab, daemon_in_lab
 
 VMS = 100
 ROUNDS = 5
@@ -44,7 +44,7 @@ class Samples:
 def run(options: Options) -> Iterable[Result]:
     """The promises of launching."""
     rounds = options.rounds or ROUNDS
-    with lab() as where, daemon_at(prefix=where.prefix, flags=("-ovs-run-dir", str(where.ovs_run_dir))) as daemon:
+    with daemon_in_lab() as (daemon, where):
         daemon.start()
         for line in _CONFIG:
             daemon.ask(line)
@@ -56,7 +56,7 @@ def run(options: Options) -> Iterable[Result]:
         theirs: list[float] = []
         for _ in range(rounds):
             ours.append(_ours(daemon))
-            theirs.append(_reference(where, argv))
+            theirs.append(_reference(where, daemon, argv))
     yield from _results(ours, theirs, idle_ms)
 
 
@@ -160,8 +160,9 @@ def _argv_of(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
 
 
-def _reference(where: Lab, argv: list[str]) -> float:
-    asked = json.dumps({"argv": argv, "vsctl": list(where.vsctl()), "count": VMS})
+def _reference(where: Lab, daemon: Daemon, argv: list[str]) -> float:
+    vsctl = ["ovs-vsctl", f"--db=unix:{daemon.base}/ovs/db.sock"]
+    asked = json.dumps({"argv": argv, "vsctl": vsctl, "count": VMS})
     program = [*where.prefix, sys.executable, "-m", "bench.launch_reference"]
     done = subprocess.run(program, input=asked.encode(), stdout=subprocess.PIPE, check=True, timeout=600)
     return float(done.stdout)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from megatools.hostkit import proc
 from megatools.hostkit.errors import CommandFailed, Unavailable
 from megatools.hostkit.qemu.agent import Agent
-from megatools.hostkit.rfb import Client, Picture, changed_region, dial_websocket
+from megatools.hostkit.rfb import RETURN, Client, Picture, changed_region, dial_websocket
 
 _HTTP_S = 20.0
 _AGENT_S = 60.0
@@ -71,27 +71,37 @@ class Proof:
 
     async def _console(self) -> None:
         row = self._rows[0]
-        word = secrets.token_hex(6)
-        target = urlsplit(self._url)
-        token = parse_qs(target.query)["token"][0]
-        pipe = await dial_websocket(f"ws://{target.netloc}/vm/{row['name']}/connect/ws", token=token)
-        async with await Client.connect(pipe) as screen:
-            await screen.press(0xFF0D)
-            before = await screen.refresh()
-            await screen.type_text(f"echo {word} > /tmp/{word}\n")
-            await screen.wait_for(lambda picture: _wrote(before, picture, len(word)), timeout_s=_SCREEN_S)
-        async with await Agent.connect(self._base / row["id"] / "cc", timeout_s=_AGENT_S) as agent:
-            await self._read_back(agent, word)
+        word = await prove_console(self._url, row["name"], self._base / row["id"] / "cc")
         self._say(f'verified: "{word}" typed into the console of {row["name"]} is on its screen and in the guest')
 
-    async def _read_back(self, agent: Agent, word: str) -> None:
-        deadline = asyncio.get_running_loop().time() + _AGENT_S
-        while True:  # keys travel through an emulated keyboard: the guest's shell may still be reading them
-            found = await agent.run("/bin/cat", f"/tmp/{word}")  # noqa: S108 a path inside the guest
-            if found.stdout.decode(errors="replace").strip() == word:
-                return
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(f'the guest did not get "{word}": {found.stderr.decode(errors="replace").strip()}')
+
+async def prove_console(url: str, vm: str, agent_socket: Path) -> str:
+    """Type a fresh random word through the websocket of a VM's page, and find it on the screen and in the guest.
+
+    The guest must sit at a shell on its screen and run the guest agent. Returns the word; raises Unavailable.
+    """
+    word = secrets.token_hex(6)
+    target = urlsplit(url)
+    token = parse_qs(target.query)["token"][0]
+    pipe = await dial_websocket(f"ws://{target.netloc}/vm/{vm}/connect/ws", token=token)
+    async with await Client.connect(pipe) as screen:
+        await screen.press(RETURN)
+        before = await screen.refresh()
+        await screen.type_text(f"echo {word} > /tmp/{word}\n")
+        await screen.wait_for(lambda picture: _wrote(before, picture, len(word)), timeout_s=_SCREEN_S)
+    async with await Agent.connect(agent_socket, timeout_s=_AGENT_S) as agent:
+        await _read_back(agent, word)
+    return word
+
+
+async def _read_back(agent: Agent, word: str) -> None:
+    deadline = asyncio.get_running_loop().time() + _AGENT_S
+    while True:  # keys travel through an emulated keyboard: the guest's shell may still be reading them
+        found = await agent.run("/bin/cat", f"/tmp/{word}")  # noqa: S108 a path inside the guest
+        if found.stdout.decode(errors="replace").strip() == word:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise Unavailable(f'the guest did not get "{word}": {found.stderr.decode(errors="replace").strip()}')
 
 
 def _wrote(before: Picture, after: Picture, letters: int) -> bool:
