@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from megatools.minimega.commands import bridges, dnsmasq, general, log, namespaces, shell, taps, vlans, web
+from megatools.minimega.commands import (
+    bridges,
+    dnsmasq,
+    general,
+    log,
+    namespaces,
+    shell,
+    taps,
+    vlans,
+    vm_config,
+    vm_info,
+    vm_lifecycle,
+    vm_screenshot,
+    vm_tag,
+    web,
+)
 from megatools.minimega.commands.classic.families import families as classic_families
 from megatools.minimega.commands.services import Services
 from megatools.minimega.lang.builtins import builtins
@@ -14,6 +29,11 @@ def registry() -> Registry[Services]:
     families: list[Family[Services]] = [
         general.family,
         namespaces.family,
+        vm_config.family,
+        vm_lifecycle.family,
+        vm_info.family,
+        vm_tag.family,
+        vm_screenshot.family,
         vlans.family,
         taps.family,
         bridges.family,

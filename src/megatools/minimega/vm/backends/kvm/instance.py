@@ -132,7 +132,7 @@ class KvmInstance:
         if not await makes_progress(monitor, self.identity.pid, timeout_s):
             raise Unavailable(
                 f'guest "{self._site.plan.name}" made no progress within {timeout_s:g} s under accelerator "kvm"',
-                hint="KVM does not work on this host: restart minimega with --accelerator tcg",
+                hint="KVM does not work on this host: restart minimega with -accel tcg",
             )
 
     async def pause(self) -> None:

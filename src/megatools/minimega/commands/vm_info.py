@@ -1,0 +1,20 @@
+"""List virtual machines (spec B.11)."""
+
+from __future__ import annotations
+
+from megatools.minimega.commands.services import Cmd, Services, run
+from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.registry import Family
+from megatools.minimega.vm.operations import VmInfo
+
+family: Family[Services] = Family("vm info", "Lists of virtual machines")
+
+
+@family.command("vm info [summary,]")
+async def vm_info(call: Cmd, summary: bool = False) -> Group:
+    """List the virtual machines of this namespace
+
+    Combine it with `.filter state=running`, `.columns name,ip` and the like. A column that a type of VM does not have
+    shows N/A. States are BUILDING, RUNNING, PAUSED, QUIT and ERROR; why a VM is in ERROR says its tag `error`.
+    """
+    return await run(call, VmInfo(summary))

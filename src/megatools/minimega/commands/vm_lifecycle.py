@@ -1,0 +1,71 @@
+"""Launch, start, stop, kill and flush virtual machines (spec B.11)."""
+
+from __future__ import annotations
+
+from megatools.hostkit.errors import Unavailable
+from megatools.minimega.commands.services import Cmd, Services, run
+from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.registry import Family
+from megatools.minimega.vm.config import VmKind
+from megatools.minimega.vm.operations import FlushVms, KillVms, LaunchVms, StartVms, StopVms
+
+family: Family[Services] = Family("vm", "Virtual machines")
+
+
+@family.command("vm launch kvm <name or count> [config]")
+async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Group:
+    """Launch virtual machines; they are paused (state BUILDING) until they are started
+
+    A number launches that many, called vm-0, vm-1 and so on; a list of names with ranges, as in `web[1-3],db`,
+    launches those. They get the configuration of `vm config`, or a saved one when it is named. The command returns
+    when all are there; those that failed are reported one by one and leave nothing behind.
+    """
+    space = await call.services.namespaces.ensure(call.namespace)
+    plans = await space.plan_launch(VmKind.KVM, name, config)
+    return await run(call, LaunchVms(tuple(plans)))
+
+
+@family.command("vm launch")
+async def vm_launch_queued(call: Cmd) -> None:
+    """Launch what was queued (not available yet)"""
+    raise Unavailable('not available yet: "vm launch" of a queue', hint="vm launch kvm <name or count>")
+
+
+@family.command("vm launch container <name or count> [config]", "vm launch android <name or count> [config]")
+async def vm_launch_other(call: Cmd, name: str, config: str | None = None) -> None:
+    """Launch containers or Android emulators (not available yet)"""
+    raise Unavailable(
+        f'not available yet: "{call.text.strip()}" (for {name}, {config or "the current configuration"})',
+        hint="vm launch kvm <name or count>",
+    )
+
+
+@family.command("vm start <vm target>", suggest={"vm": "vm"})
+async def vm_start(call: Cmd, vm: str) -> Group:
+    """Start virtual machines
+
+    The target is a comma list of names, ids or ranges, or `all`. VMs that have quit are launched again when they are
+    named; `all` passes over them.
+    """
+    return await run(call, StartVms(vm))
+
+
+@family.command("vm stop <vm target>", suggest={"vm": "vm"})
+async def vm_stop(call: Cmd, vm: str) -> Group:
+    """Pause running virtual machines; `vm start` lets them go on"""
+    return await run(call, StopVms(vm))
+
+
+@family.command("vm kill <vm target>", suggest={"vm": "vm"})
+async def vm_kill(call: Cmd, vm: str) -> Group:
+    """End virtual machines, as if their power was cut
+
+    They stay listed as QUIT until they are flushed, and can be started again.
+    """
+    return await run(call, KillVms(vm))
+
+
+@family.command("vm flush [vm target]", suggest={"vm": "vm"})
+async def vm_flush(call: Cmd, vm: str | None = None) -> Group:
+    """Forget virtual machines in state QUIT or ERROR, all of them or those named"""
+    return await run(call, FlushVms("all" if vm is None else vm))
