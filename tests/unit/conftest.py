@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import pytest
 
+from megatools.hostkit import proc
+
 
 @pytest.fixture(autouse=True)
 def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,5 +15,6 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a unit test must not start a process")
 
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(proc, "posix_spawn", refuse)
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen"):
         monkeypatch.setattr(os, name, refuse)
