@@ -28,11 +28,10 @@ async def switch_namespace(call: Cmd, name: str) -> None:
     """make a namespace the active one
 
     It is made if there is none of that name. Later commands of this prompt or connection act on it, and so does
-    every prompt or connection opened from now on.
+    every prompt or connection opened from now on. In a script it holds to the end of the script.
     """
     await call.services.namespaces.ensure(name)
-    call.session.namespace = name
-    call.services.active.name = name
+    _move(call, name)
 
 
 @family.command("namespace <name> (command)", suggest={"name": "namespace"})
@@ -54,8 +53,7 @@ async def leave_namespace(call: Cmd) -> None:
 
     The default namespace is called `minimega`.
     """
-    call.session.namespace = DEFAULT
-    call.services.active.name = DEFAULT
+    _move(call, DEFAULT)
 
 
 @family.command("clear namespace <name>", suggest={"name": "namespace"})
@@ -71,3 +69,9 @@ async def destroy_namespace(call: Cmd, name: str) -> None:
             call.session.namespace = DEFAULT
         if call.services.active.name == each:
             call.services.active.name = DEFAULT
+
+
+def _move(call: Cmd, name: str) -> None:
+    call.session.namespace = name
+    if call.session.source != "script":
+        call.services.active.name = name
