@@ -28,6 +28,7 @@ _IFF_NO_PI = 0x1000
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 0x03
 _ETHTOOL_STXCSUM = 0x17
 _IFF_UP = 0x1
 _IFF_PROMISC = 0x100
@@ -46,13 +47,23 @@ def check_name(name: str, what: str = "interface") -> str:
 
 
 def exists(name: str) -> bool:
-    """Whether there is an interface of this name in our network namespace."""
-    return Path(f"/sys/class/net/{name}").exists()
+    """Whether there is an interface of this name in our network namespace (sysfs may show another one's)."""
+    try:
+        return bool(socket.if_nametoindex(name))
+    except OSError:
+        return False
 
 
 def is_tap(name: str) -> bool:
     """Whether an interface is a TAP (or TUN) device. Those of ovs-vswitchd are persistent: they outlive it."""
-    return Path(f"/sys/class/net/{name}/tun_flags").exists()
+    answer = ctypes.create_string_buffer(struct.pack("I192x", _ETHTOOL_GDRVINFO))
+    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(answer))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            fcntl.ioctl(control, _SIOCETHTOOL, request)
+        except OSError:
+            return False
+    return answer.raw[4:36].rstrip(b"\0") == b"tun"
 
 
 def names() -> set[str]:
@@ -118,10 +129,12 @@ def set_flags(name: str, *, up: bool, promisc: bool = False) -> None:
 
 def is_up(name: str) -> bool:
     """Whether an interface exists and is set up."""
-    try:
-        flags = int(Path(f"/sys/class/net/{name}/flags").read_text(), 16)
-    except (OSError, ValueError):
-        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
+        except OSError:
+            return False
+    (flags,) = struct.unpack("16xH22x", answer)
     return bool(flags & _IFF_UP)
 
 

@@ -21,11 +21,9 @@ def parse_leases(text: str) -> list[Lease]:
     leases: list[Lease] = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 5:
-            continue
-        if words[0] == "duid":  # from here on leases of DHCPv6, which are not by MAC
+        if words[:1] == ["duid"]:  # from here on leases of DHCPv6, which are not by MAC
             break
-        if words[0].isdigit():
+        if len(words) >= 5 and words[0].isdecimal():
             leases.append(Lease(int(words[0]), words[1].lower(), words[2], "" if words[3] == "*" else words[3]))
     return leases
 

@@ -6,6 +6,7 @@ taking it out of its bridge's set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NewType, TypeAlias, cast
 
@@ -17,6 +18,7 @@ Uuid = NewType("Uuid", str)
 Op: TypeAlias = dict[str, object]
 Row: TypeAlias = dict[str, object]
 DATABASE = "Open_vSwitch"
+_IDENTICAL = re.compile(r'identical values \((.*?)\) for index on column "name"')
 _SWITCHES = ("stp_enable", "rstp_enable", "mcast_snooping_enable")
 
 
@@ -245,9 +247,9 @@ def failure_of(results: Sequence[Result | None]) -> MegaError | None:
     """Why a transaction failed; None when all of it was done. Per-operation errors sit inside the result."""
     for result in results:
         if result is not None and result.error is not None:
+            if taken := _IDENTICAL.search(result.details or ""):
+                return AlreadyExists(f'the Open vSwitch database has a port "{taken[1]}" already')
             text = f"{result.error}: {result.details}" if result.details else result.error
-            if result.error == "constraint violation" and "same value" in (result.details or ""):
-                return AlreadyExists(f"the Open vSwitch database has such a port already: {result.details}")
             return CommandFailed(f"the Open vSwitch database refused the change: {text}")
     return None
 

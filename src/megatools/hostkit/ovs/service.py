@@ -209,7 +209,7 @@ def _processes() -> Iterator[_Process]:
             continue  # it ended while we looked
 
 
-def _network_namespace(pid: int | str = "self") -> int:
+def _network_namespace(pid: int | str = "thread-self") -> int:
     """A process's network namespace as an inode number; 0 when we may not see it."""
     try:
         return Path(f"/proc/{pid}/ns/net").stat().st_ino

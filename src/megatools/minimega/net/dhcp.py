@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,8 @@ from megatools.hostkit import proc
 from megatools.hostkit.dnsmasq.config import LEASES, Live, Setup
 from megatools.hostkit.dnsmasq.leases import LeaseFile
 from megatools.hostkit.dnsmasq.server import PROGRAM, Server
-from megatools.hostkit.errors import CommandFailed, InvalidInput, NotFound
+from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, NotFound, chain_text
+from megatools.hostkit.filewatch import FileWatch
 from megatools.minimega.net.names import check_mac
 from megatools.minimega.state.journal import Delete, Journal, Put, decode
 
@@ -56,13 +58,19 @@ class _Running(msgspec.Struct):
     server: Server
     identity: proc.Identity
     leases: LeaseFile
+    known: dict[str, str]
+    """Leased addresses by MAC, as last told."""
+    watch: int = -1
 
 
 class Dhcp:
     """The servers of all namespaces of this host."""
 
-    def __init__(self, base: Path, journal: Journal) -> None:
+    def __init__(self, base: Path, journal: Journal, events: Callable[[str], None] | None = None) -> None:
+        """`events` is called in the event loop with a MAC whose lease changed."""
         self._base = base
+        self._events = events
+        self._watch = FileWatch()
         self._journal = journal
         self._servers: dict[int, _Running] = {}
         self._ids = count()
@@ -172,6 +180,7 @@ class Dhcp:
             async with asyncio.TaskGroup() as group:
                 for running in list(self._servers.values()):
                     group.create_task(self._stop(running))
+        self._watch.close()
 
     # inside
 
@@ -192,9 +201,24 @@ class Dhcp:
         return record.id
 
     def _keep(self, record: DhcpRecord, server: Server, identity: proc.Identity) -> None:
-        self._servers[record.id] = _Running(record, server, identity, LeaseFile(server.directory / LEASES))
+        running = _Running(record, server, identity, LeaseFile(server.directory / LEASES), {})
+        self._servers[record.id] = running
+        try:
+            running.watch = self._watch.add(server.directory / LEASES, lambda: self._tell(running))
+        except MegaError as error:
+            _log.warning("leases of dnsmasq %d are read when asked for only: %s", record.id, chain_text(error))
+
+    def _tell(self, running: _Running) -> None:
+        """Publish the leases that are not as they were."""
+        now = {mac: lease.address for mac, lease in running.leases.by_mac().items()}
+        changed = [mac for mac in now.keys() | running.known.keys() if now.get(mac) != running.known.get(mac)]
+        running.known = now
+        if self._events is not None:
+            for mac in changed:
+                self._events(mac)
 
     async def _stop(self, running: _Running) -> None:
+        self._watch.remove(running.watch)
         await running.server.stop()
         await self._journal.write(Delete(KIND, str(running.record.id)))
         self._servers.pop(running.record.id, None)

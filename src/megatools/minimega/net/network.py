@@ -237,8 +237,22 @@ class Network:
             for port in ports
             if port.vlan is not None
         ]
-        if rows:
-            await database.add_ports(rows, timeout_s=_BASE_S + _EACH_S * len(rows))
+        if not rows:
+            return
+        timeout_s = _BASE_S + _EACH_S * len(rows)
+        try:
+            await database.add_ports(rows, timeout_s=timeout_s)
+        except AlreadyExists:
+            if not await self._remove_stale(database, [row.name for row in rows]):
+                raise
+            await database.add_ports(rows, timeout_s=timeout_s)
+
+    async def _remove_stale(self, database: Database, names: Sequence[str]) -> bool:
+        """Remove ports of these names that a daemon left behind; their taps did not exist before we made ours."""
+        stale = [port.name for port in await database.ports() if port.name in names and MARK in port.ids]
+        _log.warning("removing ports left in the database by an earlier daemon: %s", ", ".join(stale))
+        await database.remove_ports(stale, wait=True)
+        return bool(stale)
 
     async def _write(self, ports: Sequence[Port]) -> None:
         boot = proc.boot_id()

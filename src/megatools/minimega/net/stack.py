@@ -33,7 +33,7 @@ class NetworkStack:
     ) -> None:
         """`events` is called in the event loop with a MAC whose addresses changed."""
         self._switch = Switch(base, journal, ovs)
-        self.dhcp = Dhcp(base, journal)
+        self.dhcp = Dhcp(base, journal, events)
         self._book = AddressBook(self.dhcp.lease, events)
         self._switch.watch_bridges(self._book.listen_on)
         self.network = Network(switch=self._switch, journal=journal, book=self._book)
