@@ -51,6 +51,12 @@ async def big(_call: Call[World], bytes: str) -> str:
     return "x" * int(bytes)
 
 
+@family.command("lines <count>")
+async def lines(_call: Call[World], count: str) -> str:
+    """answer with many lines"""
+    return "\n".join(f"line {number}" for number in range(int(count)))
+
+
 @family.command("wait <name>")
 async def wait(call: Call[World], name: str) -> AsyncIterator[Group]:
     """answer, wait until told, note the end"""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
@@ -68,26 +69,33 @@ class LinePrompt:
         keys = KeyBindings()
 
         @keys.add("c-i")
-        async def complete(event: KeyPressEvent) -> None:
-            buffer = event.current_buffer
-            line = buffer.document.text_before_cursor
-            candidates = await self._suggest(line)
-            if not candidates or buffer.document.text_before_cursor != line:
-                return
-            longer = completed(line, candidates)
-            if longer != line:
-                buffer.insert_text(longer[len(line) :])
-            elif len(candidates) > 1:
-                await run_in_terminal(lambda: print(columns(candidates, shutil.get_terminal_size().columns)))
+        def complete(event: KeyPressEvent) -> None:
+            line = event.current_buffer.document.text_before_cursor
+            event.app.create_background_task(self._complete(event.current_buffer, line))
 
         @keys.add(Keys.BracketedPaste)
         def paste(event: KeyPressEvent) -> None:
             data = event.data.replace("\r\n", "\n").replace("\r", "\n")
-            event.current_buffer.insert_text(data)
+            event.current_buffer.insert_text(data.rstrip("\n"))
             if data.endswith("\n"):
                 event.current_buffer.validate_and_handle()
 
         return keys
+
+    async def _complete(self, buffer: Buffer, line: str) -> None:
+        """Extend the line there was at TAB; keys typed while the answer was on its way stay behind it."""
+        candidates = await self._suggest(line)
+        since = buffer.document.text_before_cursor
+        if not candidates or not since.startswith(line):
+            return
+        longer = completed(line, candidates)
+        if longer != line:
+            typed = len(since) - len(line)
+            buffer.cursor_position -= typed
+            buffer.insert_text(longer[len(line) :])
+            buffer.cursor_position += typed
+        elif len(candidates) > 1:
+            await run_in_terminal(lambda: print(columns(candidates, shutil.get_terminal_size().columns)))
 
 
 def _more_session() -> PromptSession[str]:
