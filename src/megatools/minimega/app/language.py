@@ -28,6 +28,11 @@ def registry() -> Registry[Services]:
     """The registry of the daemon's commands. Raises at start-up when two contradict each other."""
     families: list[Family[Services]] = [
         general.family,
+        vm_config.family,
+        vm_lifecycle.family,
+        vm_info.family,
+        vm_tag.family,
+        vm_screenshot.family,
         namespaces.family,
         vlans.family,
         taps.family,
