@@ -17,7 +17,7 @@ from megatools.minimega.lang.registry import Family, Registry
 HOST = "kn1"
 WORDS = (
     "vm config", "vm launch", "vm start", "vm stop", "vm kill", "vm flush", "vm info", "clear vm config", "tap",
-    "bridge", "dnsmasq start", "log", "clear log", "host",
+    "bridge", "dnsmasq start", "log level", "log stderr", "log file", "clear log", "host",
 )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ Delete a row here when its commands arrive: the registry refuses two that contra
 
 from __future__ import annotations
 
-from megatools.minimega.commands.classic.table import Later, make_family
+from megatools.hostkit.errors import Unavailable
+from megatools.minimega.commands.classic.table import Arguments, Later, Row, make_family
 
 CLASSIC = (
     "define",
@@ -41,9 +42,16 @@ CLASSIC = (
 MODERN = (
     "capture",
     "cc",
+    "debug cpu",
+    "debug goroutine",
+    "debug memory",
     "deploy",
     "disk",
     "file",
+    "log filter",
+    "log mesh",
+    "log ring",
+    "log syslog",
     "mesh",
     "ns",
     "optimize",
@@ -51,6 +59,7 @@ MODERN = (
     "plumb",
     "qos",
     "router",
+    "status updates",
     "tap mirror",
     "viz",
     "vm cdrom",
@@ -80,8 +89,18 @@ MODERN = (
     "clear tap mirror",
     "clear vm net",
 )
+
+
+def _recordings(_arguments: Arguments) -> str:
+    raise Unavailable('not available yet: "vnc"', hint="vnc serve [address], vnc novnc [path]")
+
+
 family = make_family(
     "later",
     "Not available yet",
-    (*(Later(name) for name in CLASSIC), *(Later(name, exact=False) for name in MODERN)),
+    (
+        *(Later(name) for name in CLASSIC),
+        *(Later(name, exact=False) for name in MODERN),
+        Row("vnc", _recordings, "not available yet: list recordings and playbacks"),
+    ),
 )
