@@ -127,6 +127,13 @@ def test_answers_carry_no_host():
     assert machine.text("vm config memory") == "kn1: 2048"
 
 
+def test_the_kernel_line_is_shown_as_words():
+    machine = Modern()
+    machine.texts["vm config append"] = "[quiet root=/dev/sda]"
+    assert machine.text("vm_append") == "quiet root=/dev/sda"
+    assert "Kernel Append: quiet root=/dev/sda" in machine.text("vm_config")
+
+
 def test_the_line_typed_is_what_history_holds():
     machine = Modern()
     machine.text("vm_net 1")

@@ -20,7 +20,7 @@ from megatools.minimega.commands.classic.table import (
     words,
 )
 from megatools.minimega.commands.services import Cmd
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Group, Response
 from megatools.minimega.lang.quote import join_words, quote
 
 # The classic word, its argument, the modern field, and what it is.
@@ -81,14 +81,22 @@ def _with_target(command: str) -> Row:
 async def _append(call: Cmd, arguments: Arguments) -> AsyncIterator[Group]:
     """Classic lines had no quoting: the kernel gets the words as typed, less one pair of quotes around all."""
     typed = words(arguments, "words")
+    if not typed:
+        yield [Response(call.host, _joined(await answers(call, "vm config append")))]
+        return
     _, known, rest = call.text.partition("vm_append")
     raw = rest.strip()
     around = _QUOTED.fullmatch(raw)
     if around and around[1] not in around[2]:
         raw = around[2]
     parts = raw.split() if known and "#" not in raw and "\\" not in raw else " ".join(typed).split()
-    async for group in call.run_line(f"vm config append {join_words(parts)}".strip()):
+    async for group in call.run_line(f"vm config append {join_words(parts)}"):
         yield group
+
+
+def _joined(group: Group) -> str:
+    """A list as the classic kernel line: its words, without brackets."""
+    return text(group).removeprefix("[").removesuffix("]")
 
 
 async def _start_quit(call: Cmd, _arguments: Arguments) -> AsyncIterator[Group]:
@@ -117,7 +125,8 @@ async def _status(call: Cmd, arguments: Arguments) -> AsyncIterator[str]:
 async def _config(call: Cmd, _arguments: Arguments) -> AsyncIterator[str]:
     lines = ["Current VM configuration:"]
     for label, field, is_list in _BLOCK:
-        value = text(await answers(call, f"vm config {field}"))
+        group = await answers(call, f"vm config {field}")
+        value = _joined(group) if field == "append" else text(group)
         lines.append(f"{label:<15}{value or ('[]' if is_list else '')}".rstrip())
     yield "\n".join(lines)
 
