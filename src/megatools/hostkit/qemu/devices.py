@@ -75,7 +75,7 @@ def _one_disk(disk: Disk, number: int, place: int) -> list[str]:
         case "ide":
             if place >= IDE_DISKS:
                 raise InvalidInput(
-                    f'too many ide disks: "{disk.path}" is number {place + 1} and the limit is {IDE_DISKS}',
+                    f"too many ide disks: disk {number} is the {place + 1}th and the limit is {IDE_DISKS}",
                     hint="name an interface, for example <path>,virtio",
                 )
             return ["-drive", f"{image},if=ide,index={place},media=disk,id=disk{number}"]
@@ -99,7 +99,7 @@ def _attached_disk(interface: str, number: int, place: int) -> list[str]:
             controller = ["-device", f"ahci,id=ahci{bus}"] if port == 0 else []
             return [*controller, "-device", f"ide-hd,drive=disk{number},bus=ahci{bus}.{port}"]
         case "sd":
-            return ["-device", f"sdhci-pci,id=sd{place}", "-device", f"sd-card,drive=disk{number},bus=sd{place}.0"]
+            return ["-device", "sdhci-pci", "-device", f"sd-card,drive=disk{number}"]  # a card takes the free slot
         case _:
             names = ", ".join(DISK_INTERFACES)
             raise InvalidInput(f'unknown disk interface "{interface}"', hint=f"one of {names}")

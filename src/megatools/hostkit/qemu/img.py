@@ -45,10 +45,10 @@ def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(32)
-    except FileNotFoundError as error:
-        raise NotFound(f'no such image: "{path}"') from error
-    except PermissionError as error:
-        raise PermissionDenied(f'cannot read the image "{path}"') from error
+    except FileNotFoundError:
+        raise NotFound(f'no such image: "{path}"') from None
+    except PermissionError:
+        raise PermissionDenied(f'cannot read the image "{path}"') from None
     except OSError as error:
         raise InvalidInput(f'"{path}" is not an image') from error
 
