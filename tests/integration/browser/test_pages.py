@@ -1,66 +1,23 @@
 """The pages in a real chromium: the live list, the buttons, and a console whose guest sees the keys."""
 
 import asyncio
-import base64
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from megatools.hostkit.picture import Picture
-from megatools.hostkit.proc import which
 from megatools.minimega.vm.screens import picture_of_ppm
 from megatools.minimega.web.fleet import Verb
+from tests.integration.browser.browsing import PATIENCE_MS, browsing, canvas
 from tests.support.requires import requires
 from tests.support.site import Guest, Site, site
 
 pytestmark = [requires("chromium"), pytest.mark.timeout(240)]
 
-PATIENCE_MS = 60_000
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@contextlib.asynccontextmanager
-async def browsing(s: Site, path: str | None = None) -> AsyncIterator[Page]:
-    """A page of a new browser, signed in; fails when a script fails or asks anything outside."""
-    complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(which("chromium")), args=FLAGS)
-        try:
-            page = await browser.new_page(viewport={"width": 1200, "height": 700})
-            page.set_default_timeout(PATIENCE_MS)
-            page.on("pageerror", lambda error: complaints.append(f"script failed: {error}"))
-            page.on(
-                "request",
-                lambda request: (
-                    None if request.url.startswith((s.origin, "data:", "blob:")) else complaints.append(request.url)
-                ),
-            )
-            page.on(
-                "console",
-                lambda message: complaints.append(message.text) if "Security Policy" in message.text else None,
-            )
-            await page.goto(s.url if path is None else s.origin + path)
-            yield page
-        finally:
-            await browser.close()
-    assert complaints == []
-
 
 async def test_the_plain_address_asks_for_the_token(tmp_path: Path) -> None:
-    async with site(tmp_path) as s, browsing(s, "/") as page:
+    async with site(tmp_path) as s, browsing(s.origin + "/") as page:
         await expect(page.get_by_role("heading")).to_have_text("This page needs its token")
         await page.get_by_label("Token").fill("wrong")
         await page.keyboard.press("Enter")
@@ -73,7 +30,7 @@ async def test_the_plain_address_asks_for_the_token(tmp_path: Path) -> None:
 
 
 async def test_the_list_follows_the_vms(tmp_path: Path) -> None:
-    async with site(tmp_path) as s, browsing(s) as page:
+    async with site(tmp_path) as s, browsing(s.url) as page:
         assert page.url == s.origin + "/"  # the token has left the address
         await expect(page.get_by_text("No virtual machines yet")).to_be_visible()
         web = s.fleet.add(Guest("web1", tags='{"role":"<b>front</b>"}'))
@@ -96,7 +53,7 @@ async def test_the_list_follows_the_vms(tmp_path: Path) -> None:
 
 
 async def test_a_lost_server_is_shown_and_comes_back(tmp_path: Path) -> None:
-    async with site(tmp_path) as s, browsing(s) as page:
+    async with site(tmp_path) as s, browsing(s.url) as page:
         s.fleet.add(Guest("one"))
         await expect(page.locator("#link")).to_have_text("live")
         port = s.port
@@ -113,7 +70,7 @@ async def test_the_buttons_work_from_the_keyboard_and_errors_are_shown(tmp_path:
     async with site(tmp_path) as s:
         guest = await s.fleet.boot("web1")
         s.fleet.add(Guest("old", state="QUIT"))
-        async with browsing(s) as page:
+        async with browsing(s.url) as page:
             await page.get_by_role("button", name="Start web1").press("Enter")
             await expect(page.get_by_role("button", name="Stop web1")).to_be_enabled()
             assert guest.state == "RUNNING"
@@ -128,20 +85,6 @@ async def test_the_buttons_work_from_the_keyboard_and_errors_are_shown(tmp_path:
             assert guest.child is None
             await page.get_by_role("button", name="Start old").press("Enter")
             await expect(page.locator("#alerts")).to_contain_text('VM "old" cannot start: it is QUIT')
-
-
-async def canvas(page: Page) -> Picture:
-    """The pixels of noVNC's canvas at the guest's own resolution."""
-    got = await page.evaluate(
-        """() => { const c = document.querySelector('#screen canvas');
-        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = '';
-        for (let i = 0; i < d.length; i += 32768) s += String.fromCharCode(...d.subarray(i, i + 32768));
-        return [c.width, c.height, btoa(s)]; }"""
-    )
-    rgba = base64.b64decode(got[2])
-    bgrx = bytearray(len(rgba))
-    bgrx[0::4], bgrx[1::4], bgrx[2::4] = rgba[2::4], rgba[1::4], rgba[0::4]
-    return Picture(got[0], got[1], bytes(bgrx))
 
 
 async def shows_what_qemu_has(s: Site, guest: Guest, page: Page) -> Picture:
@@ -171,7 +114,7 @@ async def until_text(s: Site, guest: Guest, lines: int) -> None:
 async def test_a_console_shows_the_guests_screen_and_types_into_it(tmp_path: Path) -> None:
     async with site(tmp_path) as s:
         guest = await s.fleet.boot("web1", namespace="lab")
-        async with browsing(s) as page:
+        async with browsing(s.url) as page:
             await page.get_by_role("button", name="Start web1").click()
             await page.get_by_role("link", name="web1").click()
             await expect(page.locator("#notice")).to_be_hidden()
@@ -192,7 +135,7 @@ async def test_a_console_comes_back_after_the_line_broke(tmp_path: Path) -> None
     async with site(tmp_path) as s:
         await s.fleet.boot("web1")
         port = s.port
-        async with browsing(s) as page:
+        async with browsing(s.url) as page:
             await page.goto(s.origin + "/minimega/vm/web1/connect/")
             await expect(page.locator("#notice")).to_be_hidden()
             await s.server.stop()
@@ -209,7 +152,7 @@ async def test_screens_are_shown_side_by_side(tmp_path: Path) -> None:
         for name in ("web1", "web2"):
             await s.fleet.control("minimega", Verb.START, name)
         s.fleet.add(Guest("old", state="QUIT"))
-        async with browsing(s) as page:
+        async with browsing(s.url) as page:
             await page.get_by_role("button", name="Screens").click()
             await expect(page.locator(".card")).to_have_count(4)
             await expect(page.locator(".card img")).to_have_count(2)

@@ -9,6 +9,7 @@ let known = false;
 let rfb = null;
 let retry = 0;
 let wait = 500;
+let signedOut = false;
 
 document.title = `${name}: minimega`;
 at("name").textContent = name;
@@ -46,6 +47,7 @@ function connect() {
 
 // A VM that is gone has no console to wait for; any other line comes back by itself, more and more slowly.
 function lost() {
+  if (signedOut) return notice("minimega was restarted, and its token is new: open the address that vnc serve prints now.");
   if (vm && isDead(vm)) return notice(`The VM is ${vm.state}. Start it to get its console back.`);
   if (known && !vm) return notice("This VM does not exist any more.");
   notice("The console is disconnected. Trying again…", true);
@@ -105,4 +107,6 @@ follow((vms) => {
   show();
   if (vm && !isDead(vm) && (!before || isDead(before))) { wait = 500; connect(); }
   if (!rfb && (!vm || isDead(vm))) { clearTimeout(retry); lost(); }
-}, () => {});
+}, (state) => {
+  if (state === "refused") { clearTimeout(retry); signedOut = true; lost(); }
+});

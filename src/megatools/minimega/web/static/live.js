@@ -18,28 +18,51 @@ export const isDead = (vm) => vm.state === "QUIT" || vm.state === "ERROR";
 export function follow(onChange, onLink) {
   const vms = new Map();
   let host = "";
-  const source = new EventSource(prefix() + "/vms/events");
-  source.addEventListener("open", () => onLink("live"));
-  source.addEventListener("error", () => onLink("lost"));
-  source.addEventListener("snapshot", (event) => {
+  const take = (event) => {
     const body = JSON.parse(event.data);
-    host = body.host;
-    vms.clear();
+    if (event.type === "snapshot") {
+      host = body.host;
+      vms.clear();
+    }
     for (const vm of body.vms) vms.set(vm.uuid, vm);
+    for (const uuid of body.gone ?? []) vms.delete(uuid);
     onChange(vms, host);
-  });
-  source.addEventListener("change", (event) => {
-    const body = JSON.parse(event.data);
-    for (const vm of body.vms) vms.set(vm.uuid, vm);
-    for (const uuid of body.gone) vms.delete(uuid);
-    onChange(vms, host);
-  });
+  };
+  const listen = () => {
+    const source = new EventSource(prefix() + "/vms/events");
+    source.addEventListener("open", () => onLink("live"));
+    source.addEventListener("snapshot", take);
+    source.addEventListener("change", take);
+    source.addEventListener("error", async () => {
+      onLink("lost");
+      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (await isSignedOut()) onLink("refused");
+      else setTimeout(listen, 1000);
+    });
+  };
+  listen();
 }
+
+/** Whether the daemon answers, but does not know this browser: it was started again, and its token is new. */
+async function isSignedOut() {
+  try {
+    return (await fetch("/vms/info.json")).status === 401;
+  } catch {
+    return false;
+  }
+}
+
+const LINK = {
+  live: "live",
+  lost: "connection lost, retrying",
+  waiting: "connecting",
+  refused: "minimega was restarted: open the address that vnc serve prints now",
+};
 
 /** Show the state of the line in an element. */
 export function showLink(element, state) {
   element.dataset.state = state;
-  element.textContent = { live: "live", lost: "connection lost, retrying", waiting: "connecting" }[state];
+  element.textContent = LINK[state];
 }
 
 /** Ask the daemon to start, stop or kill a VM; says what went wrong; true when it went well. */
