@@ -125,6 +125,12 @@ async def test_a_console_shows_the_guests_screen_and_types_into_it(tmp_path: Pat
             await until_text(s, guest, 6)  # the menu
             after = await shows_what_qemu_has(s, guest, page)
             assert before != after
+            await page.get_by_role("button", name="Text…").click()
+            await page.locator("#words").fill("1")  # the menu's first entry: the one that is there
+            await page.get_by_role("button", name="Type").click()
+            await until_text(s, guest, 8)  # "Booting from ROM..."
+            booted = await shows_what_qemu_has(s, guest, page)
+            assert booted not in (before, after)
             await s.fleet.control("lab", Verb.KILL, "web1")
             await expect(page.locator("#reason")).to_have_text("The VM is QUIT. Start it to get its console back.")
             await expect(page.locator("#state")).to_have_text("QUIT")
