@@ -1,0 +1,1 @@
+"""A build file and its parents: from text to a frozen recipe."""

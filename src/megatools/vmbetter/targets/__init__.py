@@ -1,0 +1,1 @@
+"""What a tree is turned into: one file for each kind of result."""

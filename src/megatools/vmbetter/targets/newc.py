@@ -1,0 +1,97 @@
+"""Write a cpio archive in the "newc" format, as the kernel unpacks it (its buffer-format documentation).
+
+Called by the initrd target. Pure: takes tar members, writes bytes. The same members give the same bytes: sorted by
+name, inodes numbered from 1, times at most `epoch`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tarfile
+from collections.abc import Callable
+from typing import IO
+
+_BLOCK = 512
+_KINDS = {
+    tarfile.DIRTYPE: stat.S_IFDIR,
+    tarfile.SYMTYPE: stat.S_IFLNK,
+    tarfile.CHRTYPE: stat.S_IFCHR,
+    tarfile.BLKTYPE: stat.S_IFBLK,
+    tarfile.FIFOTYPE: stat.S_IFIFO,
+}
+
+
+def name_of(member: tarfile.TarInfo) -> str:
+    """A member's path without a leading "./" or "/"; "." for the top."""
+    return member.name.removeprefix("./").strip("/") or "."
+
+
+def header(  # one argument for each field that varies
+    *, inode: int, mode: int, owner: tuple[int, int], links: int, mtime: int, size: int, device: tuple[int, int], name: bytes
+) -> bytes:
+    """One record's header with its name, padded to four bytes; `name` without the final zero."""
+    numbers = (inode, mode, *owner, links, mtime, size, 0, 0, *device, len(name) + 1, 0)
+    record = b"070701" + b"".join(b"%08X" % number for number in numbers) + name + b"\0"
+    return record + b"\0" * (-len(record) % 4)
+
+
+def write(
+    archive: tarfile.TarFile, target: IO[bytes], *, epoch: int, keep: Callable[[str], bool], extra: dict[str, str] | None = None
+) -> int:
+    """Write the members that `keep` (asked with their names) wants, and `extra` links; returns the unpacked bytes."""
+    chosen = {name_of(member): member for member in archive.getmembers() if keep(name_of(member))}
+    for name, leads_to in (extra or {}).items():
+        link = tarfile.TarInfo(name)
+        link.type, link.linkname, link.mode, link.mtime = tarfile.SYMTYPE, leads_to, 0o777, epoch
+        chosen.setdefault(name, link)
+    shared = _shared(chosen)
+    inodes: dict[str, int] = {}
+    written = unpacked = 0
+    for name in sorted(chosen):
+        member = chosen[name]
+        first = shared.get(name, (name, 1))
+        again = first[0] in inodes
+        inode = inodes.setdefault(first[0], len(inodes) + 1)
+        origin = archive.getmember(chosen[name].linkname) if member.islnk() else member
+        data = _text(member)
+        size = len(data) if data else (0 if again or not origin.isreg() else origin.size)
+        written += target.write(
+            header(
+                inode=inode,
+                mode=stat.S_IMODE(origin.mode) | _KINDS.get(origin.type, stat.S_IFREG),
+                owner=(origin.uid, origin.gid),
+                links=2 if member.isdir() else first[1],
+                mtime=min(int(origin.mtime), epoch),
+                size=size,
+                device=(origin.devmajor, origin.devminor) if origin.isdev() else (0, 0),
+                name=name.encode("utf-8", "surrogateescape"),
+            )
+        )
+        if data:
+            target.write(data)
+        elif size:
+            content = archive.extractfile(origin)
+            assert content is not None
+            shutil.copyfileobj(content, target, 1 << 20)
+        target.write(b"\0" * (-size % 4))
+        written += size + (-size % 4)
+        unpacked += size
+    end = header(inode=0, mode=0, owner=(0, 0), links=1, mtime=0, size=0, device=(0, 0), name=b"TRAILER!!!")
+    target.write(end)
+    target.write(b"\0" * (-(written + len(end)) % _BLOCK))
+    return unpacked
+
+
+def _text(member: tarfile.TarInfo) -> bytes:
+    return member.linkname.encode("utf-8", "surrogateescape") if member.issym() else b""
+
+
+def _shared(chosen: dict[str, tarfile.TarInfo]) -> dict[str, tuple[str, int]]:
+    """Names that are one file: each name with the one that stands for all of them, and how many there are."""
+    groups: dict[str, list[str]] = {}
+    for name, member in chosen.items():
+        if member.islnk():
+            origin = member.linkname.removeprefix("./").strip("/")
+            groups.setdefault(origin, [origin] if origin in chosen else []).append(name)
+    return {name: (min(names), len(names)) for names in groups.values() for name in names}
