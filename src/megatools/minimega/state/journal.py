@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS records (
 ) STRICT
 """
 _PUT = "INSERT OR REPLACE INTO records (kind, id, schema, host, namespace, body) VALUES (?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM records WHERE kind = ? AND id = ?"
 _BATCH = 512
 
 T = TypeVar("T")
@@ -63,7 +64,8 @@ class Record(msgspec.Struct, frozen=True):
 
 
 Change: TypeAlias = Put | Delete
-_Job: TypeAlias = tuple[tuple[Change, ...], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+_Statement: TypeAlias = tuple[str, tuple[str | int | bytes, ...]]
+_Job: TypeAlias = tuple[list[_Statement], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 def decode(record: Record, kind: type[T]) -> T:
@@ -108,9 +110,10 @@ class Journal:
         """Make changes durable, all or none; returns once they are. Raises Unavailable when the disk refuses."""
         if not changes:
             return
+        statements = [self._statement(change) for change in changes]  # what cannot be encoded fails here, alone
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._jobs.put((changes, loop, done))
+        self._jobs.put((statements, loop, done))
         await asyncio.shield(done)
 
     def close(self) -> None:
@@ -137,11 +140,11 @@ class Journal:
         error: Exception | None = None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for changes, _, _ in batch:
-                for change in changes:
-                    self._apply(change)
+            for statements, _, _ in batch:
+                for sql, values in statements:
+                    self._connection.execute(sql, values)
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, TypeError) as refused:
+        except sqlite3.Error as refused:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             error = Unavailable(f'cannot write the journal "{self._path}"', hint="is the disk full?")
@@ -150,13 +153,12 @@ class Journal:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_settle, done, error)
 
-    def _apply(self, change: Change) -> None:
+    def _statement(self, change: Change) -> _Statement:
         match change:
             case Put(kind, id_, namespace, body):
-                encoded = msgspec.json.encode(body)
-                self._connection.execute(_PUT, (kind, id_, SCHEMA_VERSION, self._host, namespace, encoded))
+                return _PUT, (kind, id_, SCHEMA_VERSION, self._host, namespace, msgspec.json.encode(body))
             case Delete(kind, id_):
-                self._connection.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id_))
+                return _DELETE, (kind, id_)
 
 
 def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
