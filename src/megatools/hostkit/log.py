@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied, Unavailable, chain_text
 
@@ -93,6 +94,15 @@ class FileHandler(WatchedFileHandler):
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at the moment: a prompt puts itself in front of it while it waits."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def file_handler(path: Path) -> FileHandler:
     """A handler that appends to a file; raises PermissionDenied or Unavailable when it cannot be opened."""
     try:
@@ -112,7 +122,7 @@ def configure(*, level: str, stderr: bool = True, file: Path | None = None, as_j
     if file is not None:
         handlers.append(file_handler(file))
     if stderr:
-        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers.append(StderrHandler(sys.stderr))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

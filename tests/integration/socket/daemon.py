@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -55,6 +56,12 @@ async def big(_call: Call[World], bytes: str) -> str:
 async def lines(_call: Call[World], count: str) -> str:
     """answer with many lines"""
     return "\n".join(f"line {number}" for number in range(int(count)))
+
+
+@family.command("warn <text>")
+async def warn(_call: Call[World], text: str) -> None:
+    """log a warning a little later"""
+    asyncio.get_running_loop().call_later(1.0, logging.getLogger("megatools.test").warning, "%s", text)
 
 
 @family.command("wait <name>")

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from megatools.hostkit import log
 from megatools.minimega.app.prompt import Prompt
 from megatools.minimega.lang.builtins import builtins
 from megatools.minimega.lang.call import ActiveNamespace
@@ -19,6 +20,7 @@ from tests.integration.socket.daemon import World, family
 
 
 async def main() -> None:
+    log.configure(level="warn")
     interpreter = Interpreter(Registry([builtins(), family]), World(), host="kn1")
     server = await serve(Path(sys.argv[1]), interpreter, namespace=ActiveNamespace("lab"))
     end = await Prompt(interpreter, "lab").run()

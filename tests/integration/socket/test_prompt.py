@@ -46,6 +46,14 @@ class Terminal:
             time.sleep(0.05)
         return screen
 
+    def until_within(self, wanted: str) -> str:
+        """The screen once it shows what is wanted below the line that asked for it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (screen := self.screen()).count(wanted) < 2:
+            assert time.monotonic() < deadline, f"{wanted!r} never came; the screen shows:\n{screen}"
+            time.sleep(0.05)
+        return screen
+
     def keys(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
 
@@ -106,6 +114,14 @@ def test_interrupt_clears_the_line_and_the_end_of_input_ends_the_prompt(prompt):
     screen = prompt.until("status 0")
     assert "prompt ended: LEFT" in screen
     assert "kn1: never" not in screen
+
+
+def test_the_log_appears_above_the_prompt(prompt):
+    prompt.until("minimega[lab]$")
+    prompt.keys("warn careful", "Enter", "say half-typed")
+    above, _, below = prompt.until_within("careful\n").rpartition("careful\n")
+    assert above.endswith(" test: ")
+    assert below == "minimega[lab]$ say half-typed"
 
 
 @pytest.mark.parametrize("bracketed", [True, False])
