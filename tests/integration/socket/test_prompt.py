@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,21 +39,17 @@ class Terminal:
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p").rstrip("\n ")
 
-    def until(self, wanted: str) -> str:
-        """The screen once its end is what is wanted."""
+    def when(self, holds: Callable[[str], bool], what: str) -> str:
+        """The screen once something holds of it."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (screen := self.screen()).endswith(wanted.rstrip()):
-            assert time.monotonic() < deadline, f"{wanted!r} never came; the screen shows:\n{screen}"
+        while not holds(screen := self.screen()):
+            assert time.monotonic() < deadline, f"{what!r} never came; the screen shows:\n{screen}"
             time.sleep(0.05)
         return screen
 
-    def until_within(self, wanted: str) -> str:
-        """The screen once it shows what is wanted below the line that asked for it."""
-        deadline = time.monotonic() + PATIENCE_S
-        while (screen := self.screen()).count(wanted) < 2:
-            assert time.monotonic() < deadline, f"{wanted!r} never came; the screen shows:\n{screen}"
-            time.sleep(0.05)
-        return screen
+    def until(self, wanted: str) -> str:
+        """The screen once its end is what is wanted."""
+        return self.when(lambda screen: screen.endswith(wanted.rstrip()), wanted)
 
     def keys(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
@@ -101,9 +98,8 @@ def test_tab_completes_then_lists(prompt):
     prompt.until("minimega[lab]$ say x\nkn1: x\nminimega[lab]$")
     prompt.keys("unset-the-rest", "C-c")
     prompt.keys("h", "Tab")
-    screen = prompt.until("minimega[lab]$ h")
-    assert "help" in screen.split("\n")[-2]
-    assert "here" in screen.split("\n")[-2]
+    prompt.when(lambda screen: {"help", "here"} <= set(screen.split("\n")[-2].split()), "the candidates")
+    prompt.until("minimega[lab]$ h")
 
 
 def test_interrupt_clears_the_line_and_the_end_of_input_ends_the_prompt(prompt):
@@ -119,7 +115,8 @@ def test_interrupt_clears_the_line_and_the_end_of_input_ends_the_prompt(prompt):
 def test_the_log_appears_above_the_prompt(prompt):
     prompt.until("minimega[lab]$")
     prompt.keys("warn careful", "Enter", "say half-typed")
-    above, _, below = prompt.until_within("careful\n").rpartition("careful\n")
+    screen = prompt.when(lambda screen: screen.count("careful\n") == 2 and screen.endswith("typed"), "the warning")
+    above, _, below = screen.rpartition("careful\n")
     assert above.endswith(" test: ")
     assert below == "minimega[lab]$ say half-typed"
 
