@@ -34,7 +34,7 @@ class ProgramResult(msgspec.Struct, frozen=True):
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    ret: msgspec.Raw | None = msgspec.field(name="return", default=None)
+    ret: msgspec.Raw = msgspec.field(name="return", default=msgspec.Raw(b"{}"))
     error: dict[str, str] | None = None
 
 
@@ -70,7 +70,9 @@ class Agent:
                     writer.close()
                     raise
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise Unavailable(f'no guest agent answers at "{path}"', hint="is the guest up, with qemu-guest-agent?") from error
+            raise Unavailable(
+                f'no guest agent answers at "{path}"', hint="is the guest up, with qemu-guest-agent?"
+            ) from error
         return agent
 
     async def __aenter__(self) -> Self:
@@ -128,7 +130,7 @@ def _result(line: bytes, command: str) -> msgspec.Raw:
         raise ProtocolError(f'the guest agent answered "{command}" with {line[:80]!r}') from error
     if reply.error is not None:
         raise CommandFailed(f'the guest agent refused "{command}": {reply.error.get("desc", "no reason given")}')
-    return reply.ret or msgspec.Raw(b"{}")
+    return reply.ret
 
 
 def _decode(raw: msgspec.Raw, kind: type[T]) -> T:

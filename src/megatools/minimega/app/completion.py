@@ -23,7 +23,9 @@ def suggesters(fleet: Fleet, stack: NetworkStack, namespaces: Namespaces) -> Map
         "namespace": lambda _: [*namespaces.names(), "all"],
         "config": lambda call: namespaces.get(call.namespace).saved_names(),
         "vlan": lambda call: stack.vlans.names(call.namespace),
-        "bridge": lambda _: sorted({*stack.network.bridges_in_use(), *stack.host_taps.bridges_in_use(), DEFAULT_BRIDGE}),
+        "bridge": lambda _: sorted(
+            {*stack.network.bridges_in_use(), *stack.host_taps.bridges_in_use(), DEFAULT_BRIDGE}
+        ),
         "tap": lambda call: [*(record.name for record in stack.host_taps.of(call.namespace)), "all"],
         "dnsmasq": lambda call: [*stack.dhcp.ids(call.namespace), "all"],
         "host": lambda call: [call.host, "localhost", "all"],

@@ -60,9 +60,7 @@ async def _serve(loaded: Loaded[Settings], scripts: Sequence[str]) -> int:
         return await _live(parts, settings, home, control, scripts)
 
 
-async def _live(
-    parts: Parts, settings: Settings, home: Home, control: EndControl, scripts: Sequence[str]
-) -> int:
+async def _live(parts: Parts, settings: Settings, home: Home, control: EndControl, scripts: Sequence[str]) -> int:
     await parts.recover()
     socket = await command_socket.serve(home.socket, parts.interpreter, namespace=parts.active)
     parts.supervisor.start("standard input", _talk(parts, settings, control, scripts))

@@ -90,13 +90,12 @@ class Demo:
     def build_image(self) -> tuple[Path, Path]:
         """The demo's kernel and initrd, from vmbetter; the second time they come from its cache."""
         self._say("building the guest image with vmbetter (the first time this downloads packages)")
-        argv = [sys.executable, "-m", "megatools.vmbetter", "--json", "misc/vmbetter_configs/tiny.conf"]
+        config = TREE / "misc" / "vmbetter_configs" / "tiny.conf"
         output = self.base / "image"
         output.mkdir(exist_ok=True)
-        argv += ["--output", str(output / "tiny")]
-        done = asyncio.run(run_shown(argv))
-        built = json.loads(done)
-        return Path(built["kernel"]), Path(built["initrd"])
+        argv = [sys.executable, "-m", "megatools.vmbetter.cli", "--json", str(config)]
+        built = json.loads(asyncio.run(run_shown(argv, output)))
+        return output / built["kernel"], output / built["initrd"]
 
     def launch(self, kernel: Path, initrd: Path) -> str:
         """The document's lines from the VM configuration to the pages; returns the pages' URL."""
@@ -149,11 +148,11 @@ class Demo:
             raise Unavailable(f"minimega did not end within {_START_S:g} s", hint=f"see {self._log}")
 
 
-async def run_shown(argv: Sequence[str]) -> str:
+async def run_shown(argv: Sequence[str], cwd: Path) -> str:
     """Run a program whose progress goes to our stderr; returns its standard output."""
     read_end, write_end = os.pipe()
     try:
-        child = proc.spawn(argv, stdout=write_end, stderr=sys.stderr.fileno(), new_session=False, cwd=TREE)
+        child = proc.spawn(argv, stdout=write_end, stderr=sys.stderr.fileno(), new_session=False, cwd=cwd)
     finally:
         os.close(write_end)
     loop = asyncio.get_running_loop()

@@ -23,9 +23,7 @@ _GLYPH_PX = 8  # a character of the VGA text screen is at least this wide
 class Proof:
     """Holds the rows of `vm info`, the pages' URL and the base directory against the real world."""
 
-    def __init__(
-        self, rows: Sequence[dict[str, str]], url: str, base: Path, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, rows: Sequence[dict[str, str]], url: str, base: Path, say: Callable[[str], None]) -> None:
         self._rows = rows
         self._url = url
         self._base = base

@@ -1,8 +1,8 @@
 """How a daemon comes to its end, and who may ask for it.
 
-    quit, ^D, SIGINT ----> TEAR_DOWN   VMs are killed, all that was made is removed
-    SIGTERM, crash ------> LEAVE       VMs go on, to be adopted by the next daemon
-    nuke, nuke all ------> NUKE, NUKE_ALL
+quit, ^D, SIGINT ----> TEAR_DOWN   VMs are killed, all that was made is removed
+SIGTERM, crash ------> LEAVE       VMs go on, to be adopted by the next daemon
+nuke, nuke all ------> NUKE, NUKE_ALL
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """What a daemon is made of, put together in one place: the only file that knows all parts.
 
-    journal -> network stack -> backends -> fleet -> namespaces -> hosts -> commands -> interpreter
-                                                                       \\-> pages
+journal -> network stack -> backends -> fleet -> namespaces -> hosts -> commands -> interpreter
+                                                                   \\-> pages
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from megatools.hostkit import facts
@@ -38,8 +37,8 @@ from megatools.minimega.state.journal import Journal
 from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
-from megatools.minimega.vm.lifecycle import ALIVE
 from megatools.minimega.vm.handlers import handlers as vm_handlers
+from megatools.minimega.vm.lifecycle import ALIVE
 from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.web.local import LocalFleet
 from megatools.minimega.web.server import WebServer
@@ -87,9 +86,7 @@ class Parts:
 
 
 @contextlib.asynccontextmanager
-async def open_parts(
-    settings: Settings, home: Home, control: EndControl, logs: LogControl
-) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, home: Home, control: EndControl, logs: LogControl) -> AsyncIterator[Parts]:
     """Make all parts; background tasks end with the block."""
     host = facts.host_name()
     journal = Journal(home.journal, host)

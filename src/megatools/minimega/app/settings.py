@@ -39,9 +39,7 @@ class Settings:
     )
     vlanrange: str = field(
         default="101-4096",
-        metadata=setting(
-            "VLANs handed out to names, low-high, half open", flag="vlanrange", env="MINIMEGA_VLANRANGE"
-        ),
+        metadata=setting("VLANs handed out to names, low-high, half open", flag="vlanrange", env="MINIMEGA_VLANRANGE"),
     )
     ovs_run_dir: Path | None = field(
         default=None,
