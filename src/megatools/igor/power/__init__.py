@@ -1,0 +1,1 @@
+"""Switching nodes on and off: one small file per kind of power control."""

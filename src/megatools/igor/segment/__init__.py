@@ -1,0 +1,1 @@
+"""Separating reservations from each other on the network: one small file per kind of switch."""

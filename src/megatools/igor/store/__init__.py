@@ -1,0 +1,1 @@
+"""igor's memory: one SQLite file, whose every change carries the boot files with it."""
