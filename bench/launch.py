@@ -64,7 +64,9 @@ def _results(ours: list[Samples], theirs: list[float], idle_ms: list[float]) -> 
     wall = statistics.median(sample.wall_s for sample in ours)
     reference = statistics.median(theirs)
     walls = ", ".join(f"{sample.wall_s:.1f}/{other:.1f}" for sample, other in zip(ours, theirs, strict=True))
-    yield Result("launch: VMs to paused", VMS / wall, "VMs/s", VMS / reference, reference / wall, 2.0, True, f"s: {walls}")
+    yield Result(
+        "launch: VMs to paused", VMS / wall, "VMs/s", VMS / reference, reference / wall, 2.0, True, f"s: {walls}"
+    )
     pss = statistics.median(sample.pss_mib for sample in ours)
     yield Result("launch: mean PSS of a paused VM", pss, "MB", 0, 0, 18.0, False)
     cpu = statistics.median(sample.cpu_ms_per_vm for sample in ours)

@@ -26,7 +26,7 @@ def main() -> int:
     argv: list[str] = asked["argv"]
     vsctl: list[str] = asked["vsctl"]
     count: int = asked["count"]
-    home = Path(tempfile.mkdtemp(prefix="mt-ref-", dir="/tmp"))  # noqa: S108
+    home = Path(tempfile.mkdtemp(prefix="mt-ref-", dir="/tmp"))
     started: list[subprocess.Popen[bytes]] = []
     begin = time.monotonic()
     try:
@@ -68,7 +68,9 @@ def own_argv(argv: list[str], index: int, home: Path) -> list[str]:
     text = "\0".join(words)
     old_tap = text.split("ifname=")[1].split(",")[0].split("\0")[0]
     old_mac = text.split("mac=")[1].split(",")[0].split("\0")[0]
-    text = text.replace(f"ifname={old_tap}", f"ifname=ref{index}").replace(old_mac, f"52:54:00:00:{index // 256:02x}:{index % 256:02x}")
+    text = text.replace(f"ifname={old_tap}", f"ifname=ref{index}").replace(
+        old_mac, f"52:54:00:00:{index // 256:02x}:{index % 256:02x}"
+    )
     words = text.split("\0")
     words[words.index("-uuid") + 1] = f"00000000-0000-4000-8000-{index:012x}"
     return words

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -65,9 +65,7 @@ def check_nothing_left(daemon: Daemon, lab: Lab) -> None:
     assert not daemon.base.exists()
 
 
-def test_a_script_file_on_the_command_line(
-    lab_daemon: tuple[Daemon, Lab], script: Path
-) -> None:
+def test_a_script_file_on_the_command_line(lab_daemon: tuple[Daemon, Lab], script: Path) -> None:
     daemon, lab = lab_daemon
     daemon.start(script)
     check_four_with_leases(daemon, lab)
@@ -84,11 +82,13 @@ def test_read_from_a_file(lab_daemon: tuple[Daemon, Lab], script: Path) -> None:
 
 
 @contextlib.contextmanager
-def terminal(*argv: str) -> Iterator[str]:
+def terminal(*argv: str) -> Generator[str]:
     """A tmux server of our own that runs a program in a terminal; yields its socket name."""
     name = f"mt-{secrets.token_hex(4)}"
     tmux = ["tmux", "-L", name]
-    subprocess.run([*tmux, "-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", *argv], check=True, timeout=30)
+    subprocess.run(
+        [*tmux, "-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", *argv], check=True, timeout=30
+    )
     try:
         yield name
     finally:
@@ -110,9 +110,7 @@ def wait_for(name: str, text: str, *, timeout_s: float) -> None:
 
 @pytest.mark.full
 @requires("tmux")
-def test_pasted_into_the_prompt(
-    lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_pasted_into_the_prompt(lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path], tmp_path: Path) -> None:
     daemon, lab = lab_daemon
     program = [*lab.prefix, str(Path("bin/minimega").absolute()), "-base", str(daemon.base)]
     text = tmp_path / "paste"

@@ -46,9 +46,7 @@ def prove_consoles(daemon: Daemon, lab: Lab, names: list[str]) -> None:
     assert len(said.splitlines()) == len(names)
 
 
-def test_everything_is_adopted_after_a_crash(
-    lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path]
-) -> None:
+def test_everything_is_adopted_after_a_crash(lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path]) -> None:
     daemon, lab = lab_daemon
     daemon.start()
     network(daemon, image)
@@ -123,9 +121,7 @@ def test_what_died_in_between_is_cleaned_up(lab_daemon: tuple[Daemon, Lab]) -> N
 
 
 @pytest.mark.full
-def test_five_kills_at_random_moments_with_twenty_vms(
-    lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path]
-) -> None:
+def test_five_kills_at_random_moments_with_twenty_vms(lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path]) -> None:
     daemon, lab = lab_daemon
     chance = random.Random(2026)
     daemon.start()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from megatools.minimega.app.client import Connection, DaemonError
@@ -189,9 +189,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon_at(*, prefix: Sequence[str] = (), flags: Sequence[str] = ()) -> Iterator[Daemon]:
+def daemon_at(*, prefix: Sequence[str] = (), flags: Sequence[str] = ()) -> Generator[Daemon]:
     """A daemon in a new base directory (short: sockets have short paths), not started yet."""
-    base = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp")) / "b"  # noqa: S108
+    base = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp")) / "b"
     daemon = Daemon(base, prefix=prefix, flags=flags)
     try:
         yield daemon

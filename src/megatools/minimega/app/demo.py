@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from megatools.hostkit import proc
@@ -171,9 +171,9 @@ def _taken(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def own_directory() -> Iterator[Path]:
+def own_directory() -> Generator[Path]:
     """A base directory of the demo's own, removed at the end."""
-    base = Path(tempfile.mkdtemp(prefix="minimega-demo-", dir="/tmp"))  # noqa: S108 sockets need a short path
+    base = Path(tempfile.mkdtemp(prefix="minimega-demo-", dir="/tmp"))
     try:
         yield base
     finally:
@@ -203,12 +203,16 @@ def run(*, once: bool) -> None:
     narrator.say("done")
 
 
+def _end(_number: int, _frame: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The program behind `scripts/demo`."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="The document's first example, for real.")
     parser.add_argument("--once", action="store_true", help="verify everything, tear down and exit 0")
     asked = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     try:
         run(once=asked.once)
     except (MegaError, DaemonError) as error:

@@ -62,7 +62,7 @@ class Home:
         _remove_if_empty(self.base)
 
     def wipe(self, *, everything: bool) -> None:
-        """Remove all under the base directory but the files, and with `everything` these too; keep the lock to the end."""
+        """Remove all under the base directory but the files, with `everything` these too; the lock goes last."""
         for path in self.base.iterdir():
             if path == self._lock.path or (path == self.files and not everything):
                 continue

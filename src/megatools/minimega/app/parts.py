@@ -1,14 +1,14 @@
-"""What a daemon is made of, put together in one place: the only file that knows all parts.
+r"""What a daemon is made of, put together in one place: the only file that knows all parts.
 
 journal -> network stack -> backends -> fleet -> namespaces -> hosts -> commands -> interpreter
-                                                                   \\-> pages
+                                                                   \-> pages
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from megatools.hostkit import facts
@@ -86,7 +86,7 @@ class Parts:
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, home: Home, control: EndControl, logs: LogControl) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, home: Home, control: EndControl, logs: LogControl) -> AsyncGenerator[Parts]:
     """Make all parts; background tasks end with the block."""
     host = facts.host_name()
     journal = Journal(home.journal, host)

@@ -32,13 +32,13 @@ _LONGEST_DELAY_S = 7 * 24 * 3600
 
 @family.command("version")
 async def version(call: Cmd) -> Group:
-    """show the version of minimega, its revision and its date"""
+    """Show the version of minimega, its revision and its date"""
     return await run(call, HostVersion())
 
 
 @family.command("check")
 async def check(call: Cmd) -> Group:
-    """check the programs this host needs, and say which accelerator VMs run on and why
+    """Check the programs this host needs, and say which accelerator VMs run on and why
 
     What is missing or too old is an error that says how to get it.
     """
@@ -47,7 +47,7 @@ async def check(call: Cmd) -> Group:
 
 @family.command("host", "host <field>")
 async def host(call: Cmd, field: str | None = None) -> Group:
-    """show what this host has and how much of it is promised to VMs
+    """Show what this host has and how much of it is promised to VMs
 
     Memory is in MB, traffic in MB/s, commitments are sums over all VMs that have a process. `host <field>` prints
     one value; the fields are the columns of the table, and `name`.
@@ -72,27 +72,27 @@ async def host(call: Cmd, field: str | None = None) -> Group:
 
 @family.command("hostname")
 async def hostname(call: Cmd) -> str:
-    """show the name of this host"""
+    """Show the name of this host"""
     return call.host
 
 
 @family.command("debug")
 async def debug(_call: Cmd) -> Table:
-    """show what the daemon runs on: Python, its tasks and its threads"""
+    """Show what the daemon runs on: Python, its tasks and its threads"""
     rows = ((sys.version.split()[0], str(len(asyncio.all_tasks())), str(threading.active_count())),)
     return Table(("pythonversion", "tasks", "threads"), rows)
 
 
 @family.command("args")
 async def args(call: Cmd) -> Table:
-    """show the settings this daemon runs with"""
+    """Show the settings this daemon runs with"""
     settings = call.services.daemon.settings_text()
     return Table(tuple(settings), (tuple(settings.values()),))
 
 
 @family.command("clear all")
 async def clear_all(call: Cmd) -> AsyncIterator[Group]:
-    """put everything back as it was when the daemon started
+    """Put everything back as it was when the daemon started
 
     Kills all VMs and DHCP servers, destroys all namespaces, clears VLAN names, the history and the log settings.
     """
@@ -103,7 +103,7 @@ async def clear_all(call: Cmd) -> AsyncIterator[Group]:
 
 @family.command("quit [delay]", "exit [delay]", record=False)
 async def quit_daemon(call: Cmd, delay: str | None = None) -> str | None:
-    """tear down and end minimega
+    """Tear down and end minimega
 
     Kills this run's VMs and DHCP servers and removes its taps, ports, sockets and instance directories. Files, saved
     configurations and bridges that existed before stay. With a delay, in seconds or as `1m30s`, it answers at once.
@@ -117,8 +117,8 @@ async def quit_daemon(call: Cmd, delay: str | None = None) -> str | None:
 
 
 @family.command("nuke", "nuke <all,>", record=False)
-async def nuke(call: Cmd, *, all: bool = False) -> None:  # noqa: A002 the pattern's word
-    """kill and remove whatever belongs to this base directory, then end
+async def nuke(call: Cmd, *, all: bool = False) -> None:
+    """Kill and remove whatever belongs to this base directory, then end
 
     For a host that an earlier daemon left in disorder. Goes by what was written down of each process and port, never
     by name, and keeps the files directory; `nuke all` removes that too.

@@ -97,9 +97,7 @@ class Namespaces:
 
     async def forget(self) -> None:
         """Drop all but the saved configurations: the daemon was told to quit."""
-        changes = [
-            Delete(kind, record.id) for kind in ("namespace", "config") for record in self._journal.read(kind)
-        ]
+        changes = [Delete(kind, record.id) for kind in ("namespace", "config") for record in self._journal.read(kind)]
         await self._journal.write(*changes)
 
     def _at(self, record: Record) -> Namespace:

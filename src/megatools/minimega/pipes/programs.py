@@ -107,7 +107,9 @@ class Programs:
         if done.status != 0:
             both = [done.text.rstrip(), proc.failure_text(done)]
             raise InvalidState(f"exit status {done.status}: " + "\n".join(text for text in both if text))
-        return Answer("\n".join(t for t in (done.text.rstrip("\n"), done.stderr.decode(errors="replace").rstrip("\n")) if t))
+        return Answer(
+            "\n".join(t for t in (done.text.rstrip("\n"), done.stderr.decode(errors="replace").rstrip("\n")) if t)
+        )
 
     async def _start(self, _namespace: str, asked: StartProgram) -> Answer:
         number, self._next = self._next, self._next + 1

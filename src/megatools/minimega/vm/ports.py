@@ -17,11 +17,11 @@ class Ports(Protocol):
         """Make the taps and put them on their bridges, all or none; raises after undoing."""
         ...
 
-    async def detach(self, taps: Sequence[str]) -> None:
+    async def detach(self, taps: Sequence[str], /) -> None:
         """Take taps off their bridges and remove them; unknown ones are ignored."""
         ...
 
-    def new_tap_names(self, count: int) -> list[str]:
+    def new_tap_names(self, count: int, /) -> list[str]:
         """Names for taps that do not exist yet."""
         ...
 
