@@ -56,8 +56,11 @@ def _head(path: Path) -> bytes:
 async def virtual_size(path: Path, format_name: str) -> int:
     """The size of the disk a guest would see, in bytes. Raises CommandFailed or Corrupt for broken images."""
     if format_name == "raw":
-        with path.open("rb") as file:
-            size = file.seek(0, 2)  # block devices have no st_size
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)  # block devices have no st_size
+        except OSError as error:
+            raise InvalidInput(f'"{path}" is not an image') from error
         return -(-size // _SECTOR) * _SECTOR
     if format_name == "qcow2":
         head = _head(path)

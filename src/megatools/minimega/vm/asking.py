@@ -18,20 +18,21 @@ async def ask_all(selection: Selection[Machine], wish: Wish) -> str:
     missing = [f"vm not found: {word}" for word in selection.unmatched]
     if missing and not selection.matched:
         raise NotFound("\n".join(missing), hint="`vm info` lists them")
-    errors: list[MegaError] = []
+    errors: dict[str, MegaError] = {}
 
     async def one(machine: Machine) -> None:
         try:
             await machine.ask(wish, wild=selection.wild)
         except MegaError as error:  # one that fails must not hide the others
-            errors.append(error)
+            errors[machine.uuid] = error
 
     async with asyncio.TaskGroup() as group:
         for machine in selection.matched:
             group.create_task(one(machine))
-    if len(errors) == 1 and not missing:
-        raise errors[0]
-    if errors:
-        lines = [*(chain_text(error) for error in errors), *missing]
-        raise InvalidState("\n".join(lines), hint=hint_of(errors[0]))
+    refused = [(machine, errors[machine.uuid]) for machine in selection.matched if machine.uuid in errors]
+    if len(refused) == 1 and not missing:
+        raise refused[0][1]
+    if refused:
+        lines = [*(f"{machine.name}: {chain_text(error)}" for machine, error in refused), *missing]
+        raise InvalidState("\n".join(lines), hint=hint_of(refused[0][1]))
     return "\n".join(missing)

@@ -72,7 +72,6 @@ class Launcher:
         names = iter(self._network.new_tap_names(sum(len(machine.site.plan.nics) for machine in machines)))
         for machine in machines:
             machine.site = replace(machine.site, taps=tuple(next(names) for _ in machine.site.plan.nics))
-            directory.write_taps(machine.site)
         await self._journal.write(*(_put(machine) for machine in machines))
 
     async def _attach(self, machines: Sequence[Machine]) -> None:
@@ -81,6 +80,7 @@ class Launcher:
             await self._network.attach(ports)
 
     async def _spawn(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
+        directory.write_taps(machine.site)
         instance = await self._backend(machine).launch(machine.site, machine.listener())
         machine.launched(instance)
         attempt.finish(machine)
@@ -124,6 +124,11 @@ class _Attempt:
         """It has a process."""
         self._finished.add(machine.uuid)
 
+    def fail(self, machine: Machine, error: MegaError) -> None:
+        """It goes no further."""
+        _log.info('vm "%s": launch failed: %s', machine.name, error)
+        self.errors[machine.uuid] = error
+
     def unfinished(self) -> list[Machine]:
         """Those that have no process."""
         return [machine for uuid, machine in self._machines.items() if uuid not in self._finished]
@@ -136,8 +141,11 @@ class _Attempt:
                 try:
                     await step(machine)
                 except MegaError as error:
-                    _log.info('vm "%s": launch failed: %s', machine.name, error)
-                    self.errors[machine.uuid] = error
+                    self.fail(machine, error)
+                except OSError as error:  # a full disk, no descriptors left
+                    refused = Unavailable(f'cannot make vm "{machine.name}" in "{machine.site.directory}"')
+                    refused.__cause__ = error
+                    self.fail(machine, refused)
 
         async with asyncio.TaskGroup() as group:
             for machine in self.going():
@@ -151,7 +159,8 @@ class _Attempt:
         try:
             await step(machines)
         except MegaError as error:
-            self.errors |= {machine.uuid: error for machine in machines}
+            for machine in machines:
+                self.fail(machine, error)
 
 
 def ports_of(machine: Machine) -> list[Port]:

@@ -65,6 +65,8 @@ def _check_vlan(text: str, vlan: str) -> None:
         )
     if is_mac(vlan):
         raise _malformed(text, "it names no vlan")
+    if ":" in vlan:  # a MAC mistyped would silently become an alias
+        raise _malformed(text, f'"{vlan}" is neither a MAC, which has six pairs of hex digits, nor a vlan')
 
 
 def _malformed(text: str, why: str) -> InvalidInput:

@@ -5,6 +5,7 @@ A parser takes the words, what QEMU knows, and the old value; it raises InvalidI
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias, cast
@@ -141,6 +142,11 @@ def override(words: Words, _facts: QemuFacts, old: object) -> object:
     """A match and its replacement, after those there are."""
     if len(words) != 2 or not words[0].strip():
         raise InvalidInput("an override needs a match and a replacement", hint="vm config qemu-override <match> <repl>")
+    for word in words:
+        try:
+            shlex.split(word)
+        except ValueError as error:
+            raise InvalidInput(f'invalid override "{word}": {str(error).lower()}', hint="close every quote") from None
     return (*cast(tuple[tuple[str, str], ...], old), (words[0], words[1]))
 
 

@@ -88,15 +88,18 @@ class KvmInstance:
         return await self._child.wait(timeout_s=timeout_s)
 
     async def watch(self) -> None:
-        """Wait for the end of the process and report it."""
+        """Wait for the end of the process and report it; cancelled, let go of its monitor."""
         status: int | None = None
-        if self._child is not None:
-            status = await self._child.wait()
-        else:
-            await proc.wait_gone(self.identity)
-        if self._monitor is not None:
-            await self._monitor.drain(timeout_s=_DRAIN_TIMEOUT_S)  # what QEMU said last is still in the socket
-            await self._monitor.close()
+        try:
+            if self._child is not None:
+                status = await self._child.wait()
+            else:
+                await proc.wait_gone(self.identity)
+            if self._monitor is not None:
+                await self._monitor.drain(timeout_s=_DRAIN_TIMEOUT_S)  # what QEMU said last is still in the socket
+        finally:
+            if self._monitor is not None:
+                await self._monitor.close()
         self._gone.set()
         if not self._released:
             self._listener(self._ended(status))

@@ -1,0 +1,341 @@
+"""The fleet above an imagined backend: whole or nothing, errors per VM, recovery. The journal is a real one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound, Unavailable
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.state.journal import Journal, Put
+from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
+from megatools.minimega.vm.config import DiskSpec, VmConfig, VmKind
+from megatools.minimega.vm.fleet import Fleet
+from megatools.minimega.vm.handlers import handlers
+from megatools.minimega.vm.lifecycle import VmState
+from megatools.minimega.vm.operations import LaunchVms, ReadTags, SetTag, VmInfo
+from megatools.minimega.vm.plan import Nic, VmPlan
+from megatools.minimega.vm.settings import VmSettings
+
+NS = "minimega"
+
+
+@dataclass
+class World:
+    """What outlives a daemon in these tests: the directory, the VMs, the ports."""
+
+    base: Path
+    backend: FakeBackend = field(default_factory=FakeBackend)
+    ports: FakePorts = field(default_factory=FakePorts)
+
+    @asynccontextmanager
+    async def daemon(self) -> AsyncIterator[Fleet]:
+        journal = Journal(self.base / "journal.db", "host")
+        try:
+            async with Supervisor("test") as supervisor:
+                fleet = Fleet(
+                    base=self.base,
+                    files=self.base / "files",
+                    journal=journal,
+                    network=self.ports,
+                    backends={VmKind.KVM: self.backend},
+                    supervisor=supervisor,
+                    settings=VmSettings(accelerator="tcg"),
+                )
+                await fleet.recover()
+                yield fleet
+        finally:
+            journal.close()
+
+    def records(self) -> list[str]:
+        journal = Journal(self.base / "journal.db", "host")
+        try:
+            return [record.id for record in journal.read("vm")]
+        finally:
+            journal.close()
+
+    def instance_directories(self) -> list[str]:
+        return sorted(path.name for path in self.base.iterdir() if path.name.isdigit())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def plan(name: str, *, nics: int = 1, config: VmConfig | None = None) -> VmPlan:
+    return VmPlan(
+        uuid=f"uuid-{name}",
+        name=name,
+        namespace=NS,
+        config=config or VmConfig(),
+        nics=tuple(Nic("br", 100) for _ in range(nics)),
+    )
+
+
+def states(fleet: Fleet) -> dict[str, VmState]:
+    return {row.name: row.state for row in fleet.rows(NS)}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def test_a_batch_is_one_network_transaction_and_a_failure_leaves_nothing(world: World) -> None:
+    async def scenario() -> None:
+        world.backend.failures["prepare", "b"] = NotFound('no such kernel: "/k"')
+        world.backend.failures["launch", "c"] = Unavailable("no")
+        async with world.daemon() as fleet:
+            results = await fleet.launch([plan(name, nics=2) for name in "abcd"])
+            assert [(result.name, str(result.error)) for result in results] == [
+                ("a", "None"),
+                ("b", 'no such kernel: "/k"'),
+                ("c", "no"),
+                ("d", "None"),
+            ]
+            assert world.ports.batches == [6]
+            assert states(fleet) == {"a": VmState.BUILDING, "d": VmState.BUILDING}
+            assert {port.owner for port in world.ports.attached.values()} == {"uuid-a", "uuid-d"}
+            assert fleet.names(NS) == {"a", "d"}
+        assert world.records() == ["uuid-a", "uuid-d"]
+        assert world.instance_directories() == ["0", "3"]
+
+    run(scenario)
+
+
+def test_a_network_that_refuses_fails_the_batch_and_leaves_nothing(world: World) -> None:
+    def refuse(_ports: object) -> None:
+        raise Unavailable("open vswitch does not answer")
+
+    async def scenario() -> None:
+        world.ports.refuse = refuse
+        async with world.daemon() as fleet:
+            results = await fleet.launch([plan("a"), plan("b")])
+            assert [str(result.error) for result in results] == ["open vswitch does not answer"] * 2
+            assert fleet.rows() == []
+        assert world.records() == [] and world.instance_directories() == []
+
+    run(scenario)
+
+
+def test_start_stop_kill_flush(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a"), plan("b")])
+            assert await fleet.start(NS, "all") == ""
+            with pytest.raises(InvalidState, match="vm is already running"):
+                await fleet.start(NS, "a")
+            assert await fleet.stop(NS, "a,zz") == "vm not found: zz"
+            assert states(fleet) == {"a": VmState.PAUSED, "b": VmState.RUNNING}
+            with pytest.raises(InvalidState, match="VM state error: a"):
+                await fleet.stop(NS, "a")
+            with pytest.raises(InvalidState, match="VM state error: b"):
+                await fleet.flush(NS, "b")
+            await fleet.kill(NS, "b")
+            assert states(fleet)["b"] is VmState.QUIT
+            await fleet.flush(NS, "all")
+            assert states(fleet) == {"a": VmState.PAUSED}
+            assert {port.owner for port in world.ports.attached.values()} == {"uuid-a"}
+        assert world.records() == ["uuid-a"] and world.instance_directories() == ["0"]
+
+    run(scenario)
+
+
+def test_a_death_is_an_error_with_its_reason_and_a_named_start_brings_it_back(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a")])
+            await fleet.start(NS, "a")
+            world.backend.instances["uuid-a"].die("QEMU ended by signal 11")
+            await until(lambda: states(fleet) == {"a": VmState.ERROR})
+            assert fleet.rows()[0].tags == {"error": "QEMU ended by signal 11"}
+            await until(lambda: not world.ports.attached)
+            await fleet.start(NS, "all")
+            assert states(fleet) == {"a": VmState.ERROR}
+            await fleet.start(NS, "a")
+            assert states(fleet) == {"a": VmState.RUNNING} and fleet.rows()[0].tags == {}
+            assert list(world.ports.attached) == list(fleet.rows()[0].tap)
+
+    run(scenario)
+
+
+def test_a_relaunch_that_fails_keeps_the_vm_with_the_error(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a")])
+            await fleet.kill(NS, "a")
+            world.backend.failures["prepare", "a"] = NotFound('no such kernel: "/k"')
+            with pytest.raises(NotFound, match="no such kernel"):
+                await fleet.start(NS, "a")
+            assert states(fleet) == {"a": VmState.ERROR}
+            assert fleet.rows()[0].tags == {"error": 'no such kernel: "/k"'}
+        assert world.records() == ["uuid-a"] and not world.ports.attached
+
+    run(scenario)
+
+
+def test_kill_and_start_at_once_do_not_confuse_two_lives(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a")])
+            await fleet.start(NS, "a")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fleet.kill(NS, "a"))
+                group.create_task(fleet.kill(NS, "a,a"))
+            assert states(fleet) == {"a": VmState.QUIT}
+
+    with pytest.raises(ExceptionGroup) as refused:
+        run(scenario)
+    assert refused.group_contains(InvalidState, match="VM state error: a")
+
+
+def test_names_uuids_macs_and_disks_in_conflict(world: World) -> None:
+    async def scenario() -> None:
+        disk = VmConfig(snapshot=False, disks=(DiskSpec("/d"),))
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a", config=disk)])
+            errors = [
+                (await fleet.launch([one]))[0].error
+                for one in (
+                    plan("a"),
+                    VmPlan(uuid="u2", name="a", namespace=NS),
+                    VmPlan(uuid="u3", name="c", namespace=NS, config=VmConfig(disks=(DiskSpec("/d"),))),
+                    VmPlan(uuid="u4", name="d", namespace=NS, nics=(Nic("b", 1, mac="x"), Nic("b", 1, mac="x"))),
+                )
+            ]
+            assert [str(error) for error in errors] == [
+                "duplicate VM UUID: uuid-a",
+                "duplicate VM name: a",
+                "disk conflict with vm a: /d",
+                'MAC "x" is given twice to vm "d"',
+            ]
+            assert isinstance(errors[0], AlreadyExists)
+            assert (await fleet.launch([VmPlan(uuid="u5", name="a", namespace="other")]))[0].error is None
+
+    run(scenario)
+
+
+def test_recovery_adopts_lists_and_keeps(world: World) -> None:
+    async def first() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan(name) for name in "abc"])
+            await fleet.start(NS, "a,b")
+            await fleet.tag([fleet.find(NS, "a")], {"color": "red"})
+
+    async def crash_in_launch_and_a_record_from_the_future() -> None:
+        journal = Journal(world.base / "journal.db", "host")
+        (world.base / "7").mkdir()
+        half = {"id": 7, "backend": "kvm", "plan": {"uuid": "uuid-h", "name": "h", "namespace": NS}, "taps": ["t9"]}
+        await journal.write(
+            Put("vm", "uuid-h", NS, half), Put("vm", "uuid-x", NS, {"id": 8, "backend": "teleport", "odd": [1]})
+        )
+        journal.close()
+
+    async def second() -> None:
+        async with world.daemon() as fleet:
+            assert states(fleet) == {"a": VmState.RUNNING, "b": VmState.QUIT, "c": VmState.BUILDING}
+            assert fleet.rows()[0].tags == {"color": "red"}
+            await until(lambda: {port.owner for port in world.ports.attached.values()} == {"uuid-a", "uuid-c"})
+            await fleet.stop(NS, "a")
+            assert (await fleet.launch([plan("n")]))[0].id == 9
+
+    run(first)
+    run(crash_in_launch_and_a_record_from_the_future)
+    world.backend.lost.add("uuid-b")
+    run(second)
+    assert world.records() == ["uuid-a", "uuid-b", "uuid-c", "uuid-n", "uuid-x"]
+    assert "7" not in world.instance_directories()
+
+
+def test_a_cancelled_launch_leaves_nothing(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            started = asyncio.Event()
+
+            async def hang(ports: object) -> None:
+                started.set()
+                await asyncio.Event().wait()
+
+            world.ports.attach = hang  # type: ignore[method-assign]
+            task = asyncio.create_task(fleet.launch([plan("a")]))
+            await started.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert fleet.names(NS) == frozenset()
+        assert world.records() == [] and world.instance_directories() == []
+
+    run(scenario)
+
+
+def test_close_kills_and_forgets_or_lets_go(world: World) -> None:
+    async def leave() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a")])
+            await fleet.close(kill=False)
+            assert world.backend.instances["uuid-a"].released
+
+    async def kill() -> None:
+        async with world.daemon() as fleet:
+            await fleet.close(kill=True)
+            assert fleet.rows() == []
+
+    run(leave)
+    assert world.records() == ["uuid-a"]
+    run(kill)
+    assert world.records() == [] and not world.ports.attached and world.instance_directories() == []
+
+
+def test_changes_reach_a_subscriber(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            feed = fleet.subscribe()
+            following = asyncio.create_task(anext(feed))
+            await asyncio.sleep(0)
+            await fleet.launch([plan("a")])
+            change = await following
+            assert (change.name, change.state, change.removed) == ("a", VmState.BUILDING, False)
+            await feed.aclose()  # type: ignore[attr-defined]
+
+    run(scenario)
+
+
+def test_tables_have_the_columns_of_the_manual(world: World) -> None:
+    columns = (
+        "id,name,state,uptime,type,uuid,cc_active,pid,vlan,bridge,tap,mac,ip,ip6,qos,qinq,bond,memory,vcpus,disks,snapshot,"
+        "initrd,kernel,cdrom,save,append,serial-ports,virtio-ports,vnc_port,usb-use-xhci,tpm-socket,"
+        "bidirectional-copy-paste,android_avd,android_console_port,android_adb_port,android_serial,filesystem,hostname,"
+        "init,preinit,fifo,volume,console_port,tags"
+    ).split(",")
+
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            do = handlers(fleet)
+            await do[LaunchVms](NS, LaunchVms((plan("a"),)))
+            await do[SetTag](NS, SetTag("a", "k", "v"))
+            full = (await do[VmInfo](NS, VmInfo())).table
+            assert full is not None and list(full.header) == columns
+            row = dict(zip(full.header, full.rows[0], strict=True))
+            assert (row["vlan"], row["android_avd"], row["tags"]) == ("[100]", "N/A", '{"k":"v"}')
+            short = (await do[VmInfo](NS, VmInfo(summary=True))).table
+            assert short is not None and ",".join(short.header) == "id,name,state,type,uuid,cc_active,vlan"
+            tags = (await do[ReadTags](NS, ReadTags("all"))).table
+            assert tags is not None and tags.rows == (("a", "k", "v"),)
+            with pytest.raises(InvalidState) as refused:
+                world.backend.failures["prepare", "c"] = NotFound("gone")
+                await do[LaunchVms](NS, LaunchVms((plan("b"), plan("c"))))
+            assert refused.value.message == "c: gone" and "1 of 2" in refused.value.hint
+
+    run(scenario)
