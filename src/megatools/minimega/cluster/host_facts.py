@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -106,5 +105,3 @@ class HostFacts:
 def one_field(table: Table, name: str) -> str | None:
     """One value of a one-row table by its column; None when there is no such column."""
     return dict(zip(table.header, table.rows[0], strict=True)).get(name)
-
-

@@ -46,7 +46,7 @@ class LocalHosts:
             answer = await handler(request.namespace, request.operation)
         except MegaError as error:
             return [HostResult(self._local, Outcome.ERROR, error=user_text(error))]
-        except Exception as error:  # the request boundary (R5): a bug keeps its traceback, the user gets one line
+        except Exception as error:  # noqa: BLE001 - the request boundary (R5): a bug keeps its traceback, the user gets one line
             _log.exception("request %s failed", type(request.operation).__name__)
             return [HostResult(self._local, Outcome.ERROR, error=f"internal error: {error!r}")]
         return [HostResult(self._local, Outcome.DONE, answer)]

@@ -20,7 +20,7 @@ async def log_level(
     error: bool = False,
     fatal: bool = False,
 ) -> str | None:
-    """show or set the log level
+    """Show or set the log level
 
     Levels, from most to least: debug, info, warn, error, fatal.
     """
@@ -34,7 +34,7 @@ async def log_level(
 
 @family.command("log stderr [true,false]")
 async def log_stderr(call: Cmd, *, true: bool = False, false: bool = False) -> str | None:
-    """show or set whether the log goes to standard error"""
+    """Show or set whether the log goes to standard error"""
     if true or false:
         call.services.log.set_stderr(true)
         return None
@@ -43,7 +43,7 @@ async def log_stderr(call: Cmd, *, true: bool = False, false: bool = False) -> s
 
 @family.command("log file [file]")
 async def log_file(call: Cmd, file: str | None = None) -> str | None:
-    """show or set the file the log is appended to"""
+    """Show or set the file the log is appended to"""
     if file is None:
         return str(call.services.log.file or "")
     call.services.log.set_file(Path(file))
@@ -52,5 +52,5 @@ async def log_file(call: Cmd, file: str | None = None) -> str | None:
 
 @family.command("clear log", "clear log <level,stderr,file>")
 async def clear_log(call: Cmd, *, level: bool = False, stderr: bool = False, file: bool = False) -> None:
-    """go back to how the log was when the daemon started"""
+    """Go back to how the log was when the daemon started"""
     call.services.log.reset("level" if level else "stderr" if stderr else "file" if file else "")

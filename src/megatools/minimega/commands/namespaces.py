@@ -15,7 +15,7 @@ family: Family[Services] = Family("namespaces", "Namespaces")
 
 @family.command("namespace")
 async def namespace(call: Cmd) -> Table:
-    """list namespaces
+    """List namespaces
 
     A namespace owns VMs, VLAN names, taps, DHCP servers and VM configurations. The column `active` marks the one
     your commands act on; `vlans` is its own VLAN range, where it has one.
@@ -25,7 +25,7 @@ async def namespace(call: Cmd) -> Table:
 
 @family.command("namespace <name>", suggest={"name": "namespace"})
 async def switch_namespace(call: Cmd, name: str) -> None:
-    """make a namespace the active one
+    """Make a namespace the active one
 
     It is made if there is none of that name. Later commands of this prompt or connection act on it, and so does
     every prompt or connection opened from now on. In a script it holds to the end of the script.
@@ -36,7 +36,7 @@ async def switch_namespace(call: Cmd, name: str) -> None:
 
 @family.command("namespace <name> (command)", suggest={"name": "namespace"})
 async def run_in_namespace(call: Cmd, name: str, command: Invocation) -> AsyncIterator[Group]:
-    """run one command in a namespace
+    """Run one command in a namespace
 
     The active namespace stays as it is:
 
@@ -49,7 +49,7 @@ async def run_in_namespace(call: Cmd, name: str, command: Invocation) -> AsyncIt
 
 @family.command("clear namespace")
 async def leave_namespace(call: Cmd) -> None:
-    """return to the default namespace
+    """Return to the default namespace
 
     The default namespace is called `minimega`.
     """
@@ -58,7 +58,7 @@ async def leave_namespace(call: Cmd) -> None:
 
 @family.command("clear namespace <name>", suggest={"name": "namespace"})
 async def destroy_namespace(call: Cmd, name: str) -> None:
-    """kill and remove all a namespace owns
+    """Kill and remove all a namespace owns
 
     Its VMs, taps, DHCP servers, VLAN names and saved configurations go; `all` does so for every namespace.
     """

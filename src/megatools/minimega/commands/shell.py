@@ -12,7 +12,7 @@ family: Family[Services] = Family("shell", "Programs on the host")
 
 @family.command("shell <command>...")
 async def shell(call: Cmd, command: tuple[str, ...]) -> Group:
-    """run a program and wait for it
+    """Run a program and wait for it
 
     The words are passed as they are, without a shell in between; use `shell sh -c "..."` for one. What the program
     writes is the answer; a status other than 0 is an error that carries both streams.
@@ -22,7 +22,7 @@ async def shell(call: Cmd, command: tuple[str, ...]) -> Group:
 
 @family.command("background <command>...")
 async def background(call: Cmd, command: tuple[str, ...]) -> Group:
-    """start a program and go on
+    """Start a program and go on
 
     Its id is answered; `background-status` tells how it does.
     """
@@ -30,8 +30,8 @@ async def background(call: Cmd, command: tuple[str, ...]) -> Group:
 
 
 @family.command("background-status [id]")
-async def background_status(call: Cmd, id: str | None = None) -> Group:  # noqa: A002 the pattern's key
-    """list background programs
+async def background_status(call: Cmd, id: str | None = None) -> Group:
+    """List background programs
 
     Columns: id, pid, whether it runs, how it failed, start, end and command. The newest 50 finished ones are kept.
     """
@@ -39,18 +39,18 @@ async def background_status(call: Cmd, id: str | None = None) -> Group:  # noqa:
 
 
 @family.command("background-output <id>")
-async def background_output(call: Cmd, id: str) -> Group:  # noqa: A002 the pattern's key
-    """show what a finished background program wrote"""
+async def background_output(call: Cmd, id: str) -> Group:
+    """Show what a finished background program wrote"""
     return await run(call, ReadProgram(id, "output"))
 
 
 @family.command("background-error <id>")
-async def background_error(call: Cmd, id: str) -> Group:  # noqa: A002 the pattern's key
-    """show what a finished background program wrote to its error stream"""
+async def background_error(call: Cmd, id: str) -> Group:
+    """Show what a finished background program wrote to its error stream"""
     return await run(call, ReadProgram(id, "error"))
 
 
 @family.command("clear background-status")
 async def clear_background_status(call: Cmd) -> Group:
-    """forget finished background programs"""
+    """Forget finished background programs"""
     return await run(call, ForgetPrograms())

@@ -13,7 +13,7 @@ __all__ = ["Addresses", "Port", "Ports"]
 class Ports(Protocol):
     """Taps on bridges, in batches: one call per batch of VMs."""
 
-    async def attach(self, ports: Sequence[Port]) -> None:
+    async def attach(self, ports: Sequence[Port], /) -> None:
         """Make the taps and put them on their bridges, all or none; raises after undoing."""
         ...
 
@@ -25,6 +25,6 @@ class Ports(Protocol):
         """Names for taps that do not exist yet."""
         ...
 
-    def addresses(self, mac: str) -> Addresses:
+    def addresses(self, mac: str, /) -> Addresses:
         """The addresses seen for a MAC, empty when unknown."""
         ...

@@ -21,7 +21,9 @@ class Body(msgspec.Struct):
 
 def test_what_was_written_is_read_by_the_next_daemon(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.db", "host1")
-    asyncio.run(journal.write(Put("vm", "b", "lab", Body(2)), Put("vm", "a", "lab", Body(1)), Put("tap", "t", "lab", Body(3))))
+    asyncio.run(
+        journal.write(Put("vm", "b", "lab", Body(2)), Put("vm", "a", "lab", Body(1)), Put("tap", "t", "lab", Body(3)))
+    )
     asyncio.run(journal.write(Delete("tap", "t")))
     # no close(): the process was killed
     again = Journal(tmp_path / "j.db", "host1")
