@@ -70,6 +70,7 @@ class Fleet:
         self._changes = Changes()
         self._machines: dict[str, Machine] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._launched = asyncio.Condition()
         self._next_id = 0
         supervisor.start("give taps back", self._releaser.run())
         self._random = random.SystemRandom()
@@ -138,9 +139,9 @@ class Fleet:
         try:
             failed = await self._launcher.launch(list(machines.values()), self._begin)
         except BaseException:
-            self._drop(machine for machine in machines.values() if not machine.listed)
+            await self._drop(machine for machine in machines.values() if not machine.listed)
             raise
-        self._drop(machines[uuid] for uuid in failed)
+        await self._drop(machines[uuid] for uuid in failed)
         errors |= {machines[uuid].name: error for uuid, error in failed.items()}
         return [
             LaunchResult(plan.name, -1 if plan.name in errors else machines[plan.uuid].id, errors.get(plan.name))
@@ -169,10 +170,13 @@ class Fleet:
         self._tasks[machine.uuid] = self._supervisor.start(f"vm {machine.namespace}/{machine.name}", machine.run())
         self.changed(machine)
 
-    def _drop(self, machines: Iterable[Machine]) -> None:
+    async def _drop(self, machines: Iterable[Machine]) -> None:
+        """Give up the places of those that were not launched, and tell who waits for launches to end."""
         for machine in list(machines):
             self._machines.pop(machine.uuid, None)
             machine.refuse_waiting()
+        async with self._launched:
+            self._launched.notify_all()
 
     # ---- ask
 
@@ -225,13 +229,16 @@ class Fleet:
         return self.backends[machine.site.plan.kind]
 
     async def destroy(self, namespace: str) -> None:
-        """Kill and forget all VMs of a namespace that is destroyed."""
+        """Kill and forget all VMs of a namespace that is destroyed, those still being launched included."""
+        await self._launches_done(namespace)
         await self.kill(namespace, WILDCARD)
         await self.flush(namespace, WILDCARD)
 
     async def close(self, *, kill: bool) -> None:
         """The daemon ends: kill and forget all VMs, or leave them running to be adopted."""
         if kill:
+            self._launcher.stop()
+            await self._launches_done(None)
             every = Selection(tuple(self.machines()), (), wild=True)
             await ask_all(every, Wish.KILL)
             await ask_all(every, Wish.FLUSH)
@@ -241,13 +248,27 @@ class Fleet:
             if machine.instance is not None:
                 await machine.instance.release()
 
+    async def _launches_done(self, namespace: str | None) -> None:
+        """Wait until no VM of a namespace, or none at all, is being launched."""
+
+        def settled() -> bool:
+            return all(vm.listed or namespace not in (None, vm.namespace) for vm in self._machines.values())
+
+        async with self._launched:
+            await self._launched.wait_for(settled)
+
     async def _forget(self, machines: Sequence[Machine]) -> None:
         if not machines:
             return
-        await self._releaser.settled(machines)
-        left = [tap for machine in machines for tap in machine.site.taps]
-        if left:
-            await self.network.detach(left)
+        try:
+            await self._releaser.settled(machines)
+            left = [tap for machine in machines for tap in machine.site.taps]
+            if left:
+                await self.network.detach(left)
+        except BaseException:
+            for machine in machines:
+                machine.settled()
+            raise
         for machine in machines:
             self._machines.pop(machine.uuid, None)
             self._tasks.pop(machine.uuid).cancel()

@@ -45,6 +45,11 @@ class Launcher:
         self._backends = backends
         self._spawning = asyncio.Semaphore(settings.concurrent_spawns)
         self._preparing = asyncio.Semaphore(settings.concurrent_spawns)
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Start nothing more; launches on their way fail for the VMs that have no process yet."""
+        self._stopping = True
 
     async def launch(
         self, machines: Sequence[Machine], on_ready: Callable[[Machine], None], *, again: bool = False
@@ -80,11 +85,19 @@ class Launcher:
             await self._network.attach(ports)
 
     async def _spawn(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
+        if self._stopping:
+            raise Unavailable("minimega is ending")
         directory.write_taps(machine.site)
         instance = await self._backend(machine).launch(machine.site, machine.listener())
         machine.launched(instance)
+        try:
+            await self._journal.write(Put(KIND, machine.uuid, machine.namespace, machine.record(launched=True)))
+        except BaseException:  # not durable, or no longer wanted: then there is no such VM
+            machine.instance = None
+            await instance.end()
+            raise
+        machine.settled()
         attempt.finish(machine)
-        await self._journal.write(_put(machine))
         on_ready(machine)
 
     async def _undo(self, machines: Sequence[Machine], *, again: bool) -> None:

@@ -109,14 +109,14 @@ class Machine:
         """Whether users see it: not before its launch has succeeded."""
         return self.step is not Step.LAUNCHING
 
-    def record(self) -> VmRecord:
-        """What the journal keeps of it."""
+    def record(self, *, launched: bool | None = None) -> VmRecord:
+        """What the journal keeps of it; `launched` is told ahead when a launch is about to be acknowledged."""
         return VmRecord(
             id=self.site.id,
             backend=self.site.plan.kind.value,
             plan=self.site.plan,
             state=self.state,
-            launched=self.listed,
+            launched=self.listed if launched is None else launched,
             launched_at=self.launched_at,
             identity=self.instance.identity if self.instance is not None else None,
             taps=self.site.taps,
@@ -132,12 +132,15 @@ class Machine:
         self.started = record.state is not VmState.BUILDING
 
     def launched(self, instance: Instance) -> None:
-        """It has a process, held, and may be shown."""
+        """It has a process, held; it is shown once that is journaled (`settled`)."""
         self.instance = instance
         self.state = VmState.BUILDING
-        self.step = Step.SETTLED
         self.started = False
         self.launched_at = time.time()
+
+    def settled(self) -> None:
+        """Whatever was being done with it is done."""
+        self.step = Step.SETTLED
 
     def without_taps(self) -> None:
         """Its taps have been given back."""
