@@ -22,7 +22,10 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/\*.*?\*/|,(?=\s*[}\]
 
 
 class PowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How nodes are switched: `driver` is `none`, `command`, `ipmi` or `redfish`; `{}` in commands is the node."""
+    """How nodes are switched: `driver` is `none`, `command`, `ipmi` or `redfish`; `{}` in commands is the node.
+
+    A Redfish service's certificate is checked (`verify`) against `ca`, a file, or else the system's authorities.
+    """
 
     driver: str = "none"
     on: str = ""
@@ -36,10 +39,17 @@ class PowerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retries: int = 2
     timeout_s: float = 20.0
     reboot: bool = False  # power-cycle the nodes whenever a reservation starts
+    interface: str = "lanplus"  # of ipmitool
+    verify: bool = True
+    ca: str = ""
 
 
 class SegmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How reservations are separated: `driver` is `none`, `command` or `arista`; VLANs come from first..last."""
+    """How reservations are separated: `driver` is `none`, `command` or `arista`; VLANs come from first..last.
+
+    In commands `{}` is the node, `{port}` its port, `{vlan}` the VLAN. `tunnel` makes Arista ports carry the
+    reservation's own VLANs inside its VLAN (802.1Q tunnelling), as igor 2 does; else they are plain access ports.
+    """
 
     driver: str = "none"
     vlan_first: int = 100
@@ -50,6 +60,9 @@ class SegmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str = ""
     password_file: str = ""
     timeout_s: float = 20.0
+    tunnel: bool = True
+    verify: bool = True
+    ca: str = ""
 
 
 class NoticeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
