@@ -37,7 +37,7 @@ class Cgroups:
 
     def add(self, name: str, pid: int) -> None:
         """Put a process into its own group; what the kernel refuses is logged and otherwise ignored."""
-        for home in list(self._homes):
+        for home in self._homes:
             try:
                 group = home / name
                 group.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ class Cgroups:
                 return
             except OSError as error:
                 _log.warning('cannot use cgroups below "%s": %s; going on without', home, error)
-                self._homes.remove(home)
+                self._homes = [kept for kept in self._homes if kept != home]  # several threads may come here
 
     def remove(self, name: str) -> None:
         """Remove a group whose processes have ended; one that is still busy stays."""

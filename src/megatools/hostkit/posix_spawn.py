@@ -7,6 +7,7 @@ A ctypes call gives the lock up; glibc uses CLONE_VFORK, so nothing is copied ei
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,6 +17,7 @@ _SETSIGDEF = 0x04  # spawn.h
 _SETSID = 0x80
 _ATTR_BYTES = 512  # posix_spawnattr_t and the file actions are smaller than this on every glibc
 _SIGSET_BYTES = 128
+_STANDARD_ERROR = 2
 
 
 class _Libc:
@@ -27,6 +29,10 @@ class _Libc:
         self.libc.sigemptyset(self.sigset)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; programs expect their defaults
             self.libc.sigaddset(self.sigset, int(number))
+        for entry in os.listdir("/proc/self/fd"):  # what our own parent left open is not for our children
+            with contextlib.suppress(OSError):
+                if int(entry) > _STANDARD_ERROR:
+                    os.set_inheritable(int(entry), False)
 
 
 _loaded: list[_Libc] = []
@@ -49,7 +55,7 @@ def posix_spawn(
     """Start `argv[0]` (a path, or a name on `env["PATH"]` of this process); returns its pid. Raises OSError.
 
     `streams` become its standard input, output and error. All other descriptors must be close-on-exec, as Python
-    makes them.
+    makes them; inherited ones are made so at the first call.
     """
     system = _libc()
     actions = ctypes.create_string_buffer(_ATTR_BYTES)
