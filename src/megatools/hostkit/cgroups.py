@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Cgroups:
 
     def __init__(self, owner: str, roots: Sequence[Path] | None = None) -> None:
         tops = hierarchies(Path("/proc/self/mounts").read_text()) if roots is None else roots
+        self._lock = threading.Lock()
         self._homes = [root / _TOP / owner for root in tops]
         if not self._homes:
             _log.info("no cgroup file system: programs stay in this process's group")
@@ -39,9 +41,9 @@ class Cgroups:
         """Put a process into its own group; what the kernel refuses is logged and otherwise ignored."""
         for home in self._homes:
             try:
-                group = home / name
-                group.mkdir(parents=True, exist_ok=True)
-                (group / "cgroup.procs").write_text(str(pid))
+                with self._lock:  # the home comes with its first group and goes with its last
+                    (home / name).mkdir(parents=True, exist_ok=True)
+                (home / name / "cgroup.procs").write_text(str(pid))
             except ProcessLookupError:
                 return
             except OSError as error:
@@ -49,10 +51,12 @@ class Cgroups:
                 self._homes = [kept for kept in self._homes if kept != home]  # several threads may come here
 
     def remove(self, name: str) -> None:
-        """Remove a group whose processes have ended; one that is still busy stays."""
-        for home in self._homes:
-            with contextlib.suppress(FileNotFoundError, OSError):
-                (home / name).rmdir()
+        """Remove a group whose processes have ended, and the owner's home with its last; a busy one stays."""
+        with self._lock:
+            for home in self._homes:
+                with contextlib.suppress(OSError):
+                    (home / name).rmdir()
+                    home.rmdir()
 
     def remove_all(self) -> None:
         """Remove the owner's groups that are empty, and its home."""
