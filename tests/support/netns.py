@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from megatools.hostkit import proc, taps
+from megatools.hostkit.errors import NotFound
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +79,7 @@ def inhabitants(inode: int) -> list[proc.Identity]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        with suppress(OSError, proc.NotFound):
+        with suppress(OSError, NotFound):
             if (entry / "ns/net").stat().st_ino == inode:
                 found.append(proc.identity_of(int(entry.name)))
     return found

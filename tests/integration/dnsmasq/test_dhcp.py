@@ -66,9 +66,9 @@ async def test_start_list_lease_and_kill(base: Path, journal: Journal) -> None:
     async with asyncio.timeout(20):
         assert await told.get() == "52:54:00:00:00:07"
     assert dhcp.lease("52:54:00:00:00:07") == "10.5.0.7"
-    with pytest.raises(NotFound, match="^invalid id$"):
+    with pytest.raises(NotFound, match=r"^invalid id$"):
         await dhcp.kill(NS, "99")
-    with pytest.raises(NotFound, match="^invalid id$"):
+    with pytest.raises(NotFound, match=r"^invalid id$"):
         await dhcp.kill("other", str(number))
     identity = proc.identity_of(row.pid)
     await dhcp.kill(NS, str(number))
@@ -90,7 +90,7 @@ async def test_why_it_cannot_start(base: Path, journal: Journal) -> None:
     for bad in ({"listen": "x"}, {"low": "10.5.0.300"}, {"low": "10.5.0.10"}, {"high": "fd00::1"}):
         with pytest.raises(InvalidInput):
             await dhcp.start(NS, **{**SERVER, **bad})
-    with pytest.raises(NotFound, match="nowhere"):
+    with pytest.raises(NotFound, match=r"nowhere"):
         await dhcp.start_file(NS, "/nowhere")
     broken = base / "broken.conf"
     broken.write_text("no-such-option\n")

@@ -9,7 +9,9 @@ from megatools.hostkit import proc, taps
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, MegaError
 from megatools.hostkit.ovs import service
 from megatools.hostkit.ovs.database import Database
-from megatools.minimega.net.ports import Port
+from megatools.minimega.net.ports import OvsSettings, Port
+from megatools.minimega.net.stack import NetworkStack
+from megatools.minimega.state.journal import Journal
 from tests.support.requires import requires
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, requires("ovs-vswitchd", "ovsdb-server", "ovs-ofctl")]
@@ -47,9 +49,9 @@ async def test_a_batch_that_fails_leaves_nothing(base, opened) -> None:
         await stack.network.attach([port("good")])
         before = taps.names()
         taps.create("occupied")
-        with pytest.raises(AlreadyExists, match='"occupied"'):
+        with pytest.raises(AlreadyExists, match=r'"occupied"'):
             await stack.network.attach([port("new1"), port("occupied")])
-        with pytest.raises(AlreadyExists, match="2 times"):
+        with pytest.raises(AlreadyExists, match=r"2 times"):
             await stack.network.attach([port("new1"), port("new1")])
         with pytest.raises(InvalidInput):
             await stack.network.attach([port("new1"), port("new2", 4096)])
@@ -108,9 +110,9 @@ async def test_bridges_that_were_there_before_stay(base, opened, tmp_path) -> No
         assert not (base / "ovs").exists()  # the vswitchd that runs here is used, not doubled
         rows = {row.bridge: row.preexisting for row in await stack.bridges.rows()}
         assert rows == {"theirs": True, "ours": False}
-        with pytest.raises(MegaError, match="existed before minimega"):
+        with pytest.raises(MegaError, match=r"existed before minimega"):
             await stack.bridges.destroy("theirs")
-        with pytest.raises(MegaError, match="in use: t2"):
+        with pytest.raises(MegaError, match=r"in use: t2"):
             await stack.bridges.destroy("ours")
     assert [row.name for row in await database.bridges()] == ["theirs"]
     assert [row.name for row in await database.ports()] == ["theirs"]
@@ -121,12 +123,34 @@ async def test_bridges_that_were_there_before_stay(base, opened, tmp_path) -> No
     await service.stop(base / "foreign")
 
 
+async def test_two_daemons_share_one_switch(base, opened, inhabitants) -> None:
+    second_base = base / "second"
+    second_base.mkdir()
+    journal = Journal(second_base / "journal.db", "host")
+    second = NetworkStack(base=second_base, journal=journal, ovs=OvsSettings())
+    async with opened() as first:
+        await first.network.attach([port("t1")])
+        await second.network.attach([port("t2")])
+        assert inhabitants() == ["ovs-vswitchd", "ovsdb-server"]
+        with pytest.raises(MegaError, match="ports that are not ours"):
+            await first.network.detach(["t1"])
+            await first.bridges.destroy("mega_bridge")
+    assert inhabitants() == ["ovs-vswitchd", "ovsdb-server"]  # the first has quit, the second still has its port
+    assert [row.bridge for row in await second.bridges.rows()] == ["mega_bridge"]
+    await second.close(remove=True)
+    journal.close()
+    async with opened():  # whoever owns it cleans up when all others have gone
+        pass
+    assert inhabitants() == []
+    assert taps.names() == {"lo"}
+
+
 async def test_a_dead_switch_is_one_clear_error(base, opened) -> None:
     async with opened(run_dir=base / "nothing") as stack:
-        with pytest.raises(MegaError, match="Open vSwitch does not answer"):
+        with pytest.raises(MegaError, match=r"Open vSwitch does not answer"):
             await stack.network.attach([port("t1")])
         assert taps.names() == {"lo"}
-        with pytest.raises(MegaError, match="Open vSwitch does not answer"):
+        with pytest.raises(MegaError, match=r"Open vSwitch does not answer"):
             await stack.bridges.rows()
 
 

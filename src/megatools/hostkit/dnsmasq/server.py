@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pwd
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from megatools.hostkit import proc
@@ -49,13 +50,7 @@ class Server:
 
     def find(self) -> proc.Identity | None:
         """The process, if it runs."""
-        guess = self._from_pid_file()
-        if guess is not None:
-            return guess
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (found := self._is_ours(int(entry.name))) is not None:
-                return found
-        return None
+        return self._from_pid_file() or next(self._processes(), None)
 
     def configure(self, live: Live) -> None:
         """Replace what is read while it runs; dnsmasq notices by itself. What was removed stays until it restarts."""
@@ -63,11 +58,12 @@ class Server:
             (self.directory / name).write_text(text)
 
     async def stop(self) -> None:
-        """End it and remove its directory."""
-        identity = self.find()
-        if identity is not None:
+        """End it and remove its directory; also when it is just starting, and is several processes."""
+        for identity in list(self._processes()):
             await proc.end(identity)
-        self._remove_files()
+        self._remove_files()  # one that was not yet there finds no configuration, and ends
+        for identity in list(self._processes()):
+            await proc.end(identity)
 
     def _make_files(self, setup: Setup) -> None:
         user = _user_for(self.directory.parent)
@@ -81,6 +77,11 @@ class Server:
     def _remove_files(self) -> None:
         if self.directory.exists():
             shutil.rmtree(self.directory)
+
+    def _processes(self) -> Iterator[proc.Identity]:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and (found := self._is_ours(int(entry.name))) is not None:
+                yield found
 
     def _from_pid_file(self) -> proc.Identity | None:
         try:

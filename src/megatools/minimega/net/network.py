@@ -21,7 +21,7 @@ from typing import Protocol
 import msgspec
 
 from megatools.hostkit import proc, taps
-from megatools.hostkit.errors import AlreadyExists, MegaError, NotFound, chain_text
+from megatools.hostkit.errors import AlreadyExists, MegaError, NotFound, Unavailable, chain_text
 from megatools.hostkit.ovs.database import Database
 from megatools.hostkit.ovs.model import NewPort
 from megatools.minimega.net.names import check_bridge, check_mac, check_tap, check_vlan
@@ -68,6 +68,7 @@ class Network:
         self._book = book
         self._ports: dict[str, Port] = {}
         self._numbers = count()
+        self._leaving: set[str] = set()  # out of the database, but ovs-vswitchd may still have them open
 
     # what vm calls
 
@@ -82,6 +83,8 @@ class Network:
         database = await self._switch.ensure_bridges([port.bridge for port in ports if port.vlan is not None])
         self._check_free(ports)
         names = [port.tap for port in ports]
+        if not self._leaving.isdisjoint(names):  # it would keep the tap that was, not notice that this is another
+            await self._wait_for_leaving(database)
         self._ports.update((port.tap, port) for port in ports)
         try:
             await self._write(ports)
@@ -110,6 +113,7 @@ class Network:
         if any(self._ports[name].vlan is not None for name in names):
             database = await self._switch.database_if_running()
             if database is not None:
+                self._leaving.update(names)
                 await database.remove_ports(names)
         for text in await taps.remove_many(names):
             _log.warning("%s; it goes when that program ends", text)
@@ -240,12 +244,20 @@ class Network:
         if not rows:
             return
         timeout_s = _BASE_S + _EACH_S * len(rows)
+        leaving = set(self._leaving)
         try:
             await database.add_ports(rows, timeout_s=timeout_s)
+            self._leaving -= leaving  # changes are applied in order
         except AlreadyExists:
             if not await self._remove_stale(database, [row.name for row in rows]):
                 raise
             await database.add_ports(rows, timeout_s=timeout_s)
+
+    async def _wait_for_leaving(self, database: Database) -> None:
+        leaving = set(self._leaving)
+        if not await database.responds(timeout_s=_BASE_S + _EACH_S * len(leaving)):
+            raise Unavailable("ovs-vswitchd is still busy with removed ports", hint="try again")
+        self._leaving -= leaving
 
     async def _remove_stale(self, database: Database, names: Sequence[str]) -> bool:
         """Remove ports of these names that a daemon left behind; their taps did not exist before we made ours."""

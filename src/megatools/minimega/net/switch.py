@@ -29,6 +29,7 @@ from megatools.minimega.state.journal import Delete, Journal, Put, decode
 _log = logging.getLogger(__name__)
 MARK = "megatools-base"
 KIND = "bridge"
+_CLEAN_UP_S = 20.0
 
 
 class BridgeRecord(msgspec.Struct, frozen=True):
@@ -127,32 +128,40 @@ class Switch:
             await self.ensure_bridges(sorted(names))
 
     async def close(self, *, remove: bool) -> None:
-        """Let go; with `remove`, also remove our bridges that are empty, and stop the switch if it is ours."""
+        """Let go; with `remove`, also remove our bridges that are empty, and stop the switch if it is ours.
+
+        A switch of ours on which others have bridges, or ports on ours, runs on.
+        """
+        others: list[str] = []
+        left = [*self._ours, "ovs-netdev"]
         if remove:
             try:
-                await self._remove_bridges()
+                others = await self._remove_bridges()
             except MegaError as error:
                 _log.error("cannot remove our bridges: %s", chain_text(error))
         if self._database is not None:
             self._database.close()
             self._database = None
-        if remove and await ovs_service.stop(self._private_dir):
-            left = [name for name in ("ovs-netdev", *self._ours) if taps.is_tap(name)]
-            for text in await taps.remove_many(left):
+        if remove and others and self._service is not None and self._service.owned:
+            _log.warning("our Open vSwitch runs on: others use the bridges %s", ", ".join(others))
+        elif remove and await ovs_service.stop(self._private_dir):
+            for text in await taps.remove_many([name for name in left if taps.is_tap(name)]):
                 _log.warning("%s", text)
 
-    async def _remove_bridges(self) -> None:
+    async def _remove_bridges(self) -> list[str]:
+        """Remove our empty bridges; the names of those that stay."""
         database = await self.database_if_running()
         if database is None:
-            return
+            return []
         rows = await database.bridges()
         gone = [row.name for row in rows if row.ids.get(MARK) == self.mark and len(row.ports) <= 1]
         await database.remove_bridges(gone)
-        if gone and not await database.responds(timeout_s=10):
+        if gone and not await database.responds(timeout_s=_CLEAN_UP_S):
             _log.warning("ovs-vswitchd is still cleaning up after bridges %s", ", ".join(gone))
         await self._journal.write(*(Delete(KIND, name) for name in gone))
         self._ours.difference_update(gone)
         self._ready.difference_update(gone)
+        return [row.name for row in rows if row.name not in gone]
 
     async def _ready_bridge(self, database: Database, name: str, *, exists: bool) -> None:
         if not exists:

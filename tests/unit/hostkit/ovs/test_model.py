@@ -56,7 +56,7 @@ def test_errors_inside_the_result_are_found() -> None:
 
 def test_bridge_switches_take_true_and_false_only() -> None:
     assert model.set_config("b", "stp_enable", "true")["row"] == {"stp_enable": True}
-    with pytest.raises(InvalidInput, match="stp_enable"):
+    with pytest.raises(InvalidInput, match=r"stp_enable"):
         model.set_config("b", "stp_enable", "yes")
     assert model.set_config("b", "other_config:x", "y")["mutations"] == [
         ["other_config", "delete", ["set", ["x"]]],

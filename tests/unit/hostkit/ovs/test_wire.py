@@ -32,11 +32,11 @@ def test_newlines_between_values_are_allowed() -> None:
 
 
 def test_a_stray_closing_bracket_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="closing bracket"):
+    with pytest.raises(ProtocolError, match=r"closing bracket"):
         Framer().feed(b"]")
 
 
 def test_an_endless_message_is_refused() -> None:
     framer = Framer(limit=100)
-    with pytest.raises(ProtocolError, match="more than 100 bytes"):
+    with pytest.raises(ProtocolError, match=r"more than 100 bytes"):
         framer.feed(b'["' + b"x" * 200)

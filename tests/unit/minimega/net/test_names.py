@@ -37,7 +37,7 @@ def test_macs_are_lower_case() -> None:
 
 @pytest.mark.parametrize("wanted", ["10.0.0.1/24", "10.0.0.0/8", "10.0.255.1/30"])
 def test_a_taken_subnet_is_named(wanted: str) -> None:
-    with pytest.raises(AlreadyExists, match='is taken by "eth1"'):
+    with pytest.raises(AlreadyExists, match=r'is taken by "eth1"'):
         check_subnet(ip_interface(wanted), PRESENT)
 
 

@@ -37,7 +37,7 @@ async def test_numbers_out_of_range_are_refused(journal: Journal, text: str) -> 
 
 @pytest.mark.parametrize("text", ["", "other//", "//x"])
 async def test_empty_names_are_refused(journal: Journal, text: str) -> None:
-    with pytest.raises(InvalidInput, match="^VLAN must be non-empty string$"):
+    with pytest.raises(InvalidInput, match=r"^VLAN must be non-empty string$"):
         await Vlans(journal).resolve(NS, text)
 
 
@@ -64,12 +64,12 @@ async def test_range_is_used_up_without_reserved_numbers(journal: Journal) -> No
     vlans = Vlans(journal, in_use=lambda: {11})
     await vlans.set_range(NS, "10", "13")
     assert [(await vlans.resolve(NS, name)).number for name in "ab"] == [10, 12]
-    with pytest.raises(Unavailable, match="^out of VLANs$"):
+    with pytest.raises(Unavailable, match=r"^out of VLANs$"):
         await vlans.resolve(NS, "c")
     high = Vlans(journal)
     await high.set_range(NS, "4094", "4096")
     await high.resolve(NS, "x")
-    with pytest.raises(Unavailable, match="^out of VLANs$"):
+    with pytest.raises(Unavailable, match=r"^out of VLANs$"):
         await high.resolve(NS, "y")  # 4095 is reserved
 
 
