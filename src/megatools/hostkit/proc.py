@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from megatools.hostkit.errors import CommandFailed, NotFound, Unavailable
+from megatools.hostkit.priority import make_ordinary
 from megatools.hostkit.posix_spawn import Spawned, posix_spawn
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -228,6 +229,7 @@ def spawn(
         raise NotFound(f'program "{argv[0]}" is not on this host', hint="run scripts/install") from error
     except OSError as error:
         raise Unavailable(f'cannot start "{argv[0]}"') from error
+    make_ordinary(popen.pid)
     return Child(popen)
 
 
@@ -292,6 +294,7 @@ async def run(
         )
     except FileNotFoundError as error:
         raise NotFound(f'program "{argv[0]}" is not on this host', hint="run scripts/install") from error
+    make_ordinary(process.pid)
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await process.communicate(stdin)

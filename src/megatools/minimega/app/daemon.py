@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from megatools.hostkit import log
 from megatools.hostkit.errors import MegaError, chain_text, hint_of, user_text
 from megatools.hostkit.logcontrol import LogControl
+from megatools.hostkit.priority import answer_first
 from megatools.hostkit.settings import Loaded, show
 from megatools.minimega.app.ending import EndControl, Ending
 from megatools.minimega.app.flags import Flags
@@ -52,6 +53,7 @@ async def _serve(loaded: Loaded[Settings], scripts: Sequence[str]) -> int:
     logs = LogControl(level=settings.level, stderr=settings.verbose, file=settings.logfile)
     home = Home(settings.base, settings.files)
     home.hold()
+    answer_first()
     control = EndControl(_texts(loaded))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, control.ask, Ending.TEAR_DOWN)
