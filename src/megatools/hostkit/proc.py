@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from megatools.hostkit.errors import CommandFailed, NotFound, Unavailable
-from megatools.hostkit.priority import make_ordinary
 from megatools.hostkit.posix_spawn import Spawned, posix_spawn
+from megatools.hostkit.priority import make_ordinary
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAIL_LINES = 8
