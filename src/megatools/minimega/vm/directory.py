@@ -25,7 +25,6 @@ def make(base: Path, site: Site) -> None:
         site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (site.directory / "name").write_text(site.plan.name + "\n")
         (site.directory / "config").write_text(show_config(site.plan.config) + "\n")
-        write_taps(site)
         write_state(site, VmState.BUILDING)
         link = link_path(base, site)
         link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ class Launcher:
         return attempt.errors
 
     async def _prepare(self, machine: Machine) -> None:
-        directory.make(self._base, machine.site)
+        await asyncio.to_thread(directory.make, self._base, machine.site)  # a slow disk must not stop the loop
         await self._backend(machine).prepare(machine.site)
 
     async def _intend(self, machines: Sequence[Machine]) -> None:
