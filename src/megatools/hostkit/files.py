@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from megatools.hostkit.errors import PermissionDenied, Unavailable
+from megatools.hostkit.errors import InvalidInput, NotFound, PermissionDenied, Unavailable
 
 
 def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
@@ -38,6 +38,24 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def read_secret(path: str) -> str:
+    """The first line of a file that others cannot read: a password.
+
+    Raises NotFound, PermissionDenied (it cannot be read, or everybody can read it), InvalidInput (not text).
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            if os.fstat(stream.fileno()).st_mode & 0o007:
+                raise PermissionDenied(f'everybody may read the password in "{path}"', hint=f"chmod o= {path}")
+            return stream.readline(4096).decode().rstrip("\r\n")
+    except FileNotFoundError as error:
+        raise NotFound(f'there is no password file "{path}"') from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f'the password file "{path}" is not text') from error
+    except OSError as error:
+        raise PermissionDenied(f'cannot read the password file "{path}"') from error
 
 
 def sync_directory(directory: Path) -> None:
