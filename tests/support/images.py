@@ -16,7 +16,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT_S = 900.0
 
 
-def vmbetter(*arguments: str, directory: Path, timeout_s: float = BUILD_TIMEOUT_S, check: bool = True) -> proc.Completed:
+def vmbetter(
+    *arguments: str, directory: Path, timeout_s: float = BUILD_TIMEOUT_S, check: bool = True
+) -> proc.Completed:
     """Run this tree's vmbetter in a directory."""
     argv = [sys.executable, "-m", "megatools.vmbetter.cli", *arguments]
     return proc.run_sync(

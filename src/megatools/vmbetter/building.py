@@ -10,12 +10,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
 
 from megatools.hostkit import proc
+from megatools.hostkit.bootstrap import mmdebstrap
 from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied, Unavailable
 from megatools.vmbetter import plan
 from megatools.vmbetter.cache import Cache, Entry, default_root
@@ -59,6 +60,8 @@ def build(
     chosen = options or Options()
     if not output_dir.is_dir():
         raise InvalidInput(f'output directory "{output_dir}" does not exist')
+    if not os.access(output_dir, os.W_OK):
+        raise PermissionDenied(f'output directory "{output_dir}" may not be written')
     recipe = load(config, constraints=chosen.constraints)
     for warning in recipe.warnings:
         progress(f"warning: {warning}")
@@ -96,9 +99,7 @@ class _Build:
         """The finished image's entry, made if need be."""
         base = self._packages()
         digests = [overlays.digest(Path(entry.value)) for entry in self._recipe.overlays]
-        tree = plan.tree_key(
-            base.files["tree.tar.zst"].sha256, self._recipe, digests, stage_format=postbuild.FORMAT + self._epoch
-        )
+        tree = plan.tree_key(base.files["tree.tar.zst"].sha256, self._recipe, digests, epoch=self._epoch)
         compressor = proc.run_sync(["zstd", "--version"], timeout_s=30).text.strip()
         key = plan.image_key(tree, "initrd", target_format=initrd.FORMAT, compressor=compressor, epoch=self._epoch)
         found = self._found("images", key, "initrd")
@@ -123,7 +124,7 @@ class _Build:
     def _packages(self) -> Entry:
         names = tuple(entry.value for entry in self._recipe.packages)
         wanted = packages.request(names, branch=self._options.branch, mirror=self._options.mirror, epoch=self._epoch)
-        key = packages.key(wanted)
+        key = packages.key(wanted, mmdebstrap.version())
         found = self._found("packages", key, "packages")
         if found is not None:
             return found
@@ -158,8 +159,19 @@ class _Build:
             with _stage("postbuild"):
                 self._detail(postbuild.run(entry, tree, workspace, epoch=self._epoch))
         with _stage("tree"):
-            dates = (f"--mtime=@{self._epoch}", "--clamp-mtime", "--sort=name", "--pax-option=delete=atime,delete=ctime")
-            command = ["tar", "-c", "--format=posix", "-I", "zstd -1 -T0", *flags, *dates, "-f", str(tar)]
+            dates = (f"--mtime=@{self._epoch}", "--clamp-mtime", "--pax-option=delete=atime,delete=ctime")
+            command = [
+                "tar",
+                "-c",
+                "--format=posix",
+                "--sort=name",
+                "-I",
+                "zstd -1 -T0",
+                *flags,
+                *dates,
+                "-f",
+                str(tar),
+            ]
             proc.run_sync([*command, "-C", str(tree), "."], timeout_s=1800)
         shutil.rmtree(tree)
         return self._cache.publish("trees", key, {"tree.tar.zst": tar}).path("tree.tar.zst")
@@ -171,7 +183,7 @@ class _Build:
 
 
 @contextlib.contextmanager
-def _stage(name: str) -> Iterator[None]:
+def _stage(name: str) -> Generator[None]:
     """Say which stage an error belongs to."""
     try:
         yield

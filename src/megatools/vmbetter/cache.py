@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -68,7 +68,7 @@ class Cache:
         self._lock = Lock(root / "lock")
 
     @contextlib.contextmanager
-    def held(self, waiting: Callable[[str], None]) -> Iterator[None]:
+    def held(self, waiting: Callable[[str], None]) -> Generator[None]:
         """Hold the lock, waiting for another build to end; leftovers of dead builds are removed."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Cache:
             self._lock.release()
 
     @contextlib.contextmanager
-    def workspace(self, *, keep: bool = False) -> Iterator[Path]:
+    def workspace(self, *, keep: bool = False) -> Generator[Path]:
         """A folder to work in, gone afterwards unless it is to be kept (until the next build)."""
         (self.root / "work").mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self.root / "work"))

@@ -22,8 +22,9 @@ from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import text
 
 # Options of the whole tool that this version does not have; those that take a value, and those that do not
-_LATER_VALUES = ("-2", "-size", "-format", "-mbr", "-isolinux", "-debootstrap-append", "--size", "--engine", "--compress")
-_LATER_SWITCHES = ("-1", "-disk", "-iso", "-rootfs", "--disk", "--iso", "--rootfs", "--boot-test", "--update")
+_LATER_VALUES = tuple("-2 -size -format -mbr -isolinux -debootstrap-append --size --engine --compress".split())
+_LATER_SWITCHES = tuple("-1 -disk -iso -rootfs --disk --iso --rootfs --boot-test --update".split())
+_GO_SWITCHES = ("-v", "-noclean", "-dry-run", *_LATER_SWITCHES)
 _LEVELS = ("debug", "info", "warn", "error", "fatal")
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -67,25 +68,34 @@ def _later(context: click.Context, parameter: click.Parameter, value: object) ->
 def _add_later(command: _F) -> _F:
     for number, option in enumerate((*_LATER_VALUES, *_LATER_SWITCHES)):
         command = click.option(
-            option, f"later_{number}", is_flag=option in _LATER_SWITCHES, hidden=True, expose_value=False, callback=_later
-        )(command)  # type: ignore[arg-type]
+            option,
+            f"later_{number}",
+            is_flag=option in _LATER_SWITCHES,
+            hidden=True,
+            expose_value=False,
+            callback=_later,
+        )(command)
     return command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "-help", "--help"]})
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-O", "-o", "--output", "name", default="", metavar="NAME", help="name of the results (default: the config's)")
+@click.option(
+    "-O", "-o", "--output", "name", default="", metavar="NAME", help="name of the results (default: CONFIG's)"
+)
 @click.option("-branch", "--branch", default="", metavar="SUITE", help="Debian suite (default: this host's)")
 @click.option("-mirror", "--mirror", default="", metavar="URL", help="archive (default: this host's package sources)")
-@click.option("-constraints", "--constraints", default="", metavar="A,B", help="build constraints (default: debian,amd64)")
-@click.option("-dry-run", "--dry-run", is_flag=True, help="print the merged config with the origin of each entry, and stop")
+@click.option(
+    "-constraints", "--constraints", default="", metavar="A,B", help="what // +build asks for (default: debian,amd64)"
+)
+@click.option("-dry-run", "--dry-run", is_flag=True, help="only print the merged config and where each entry is from")
 @click.option("--json", "as_json", is_flag=True, help="print the result (or the merged config) as JSON")
 @click.option("--no-cache", is_flag=True, help="build every stage anew")
 @click.option("--cache", type=click.Path(path_type=Path), default=None, metavar="DIR", help="folder of the cache")
 @click.option("-noclean", "--noclean", is_flag=True, help="keep the working folder until the next build")
 @click.option("-level", "--level", type=click.Choice(_LEVELS), default="info", help="how much is printed")
 @click.option("-v/-q", "--verbose/--quiet", "to_stderr", default=True, help="print progress to standard error")
-@click.option("-logfile", "--logfile", type=click.Path(path_type=Path), default=None, help="write everything to a file too")
+@click.option("-logfile", "--logfile", type=click.Path(path_type=Path), help="write everything to a file too")
 @_add_later
 def _command(
     config: Path, name: str, branch: str, mirror: str, constraints: str, dry_run: bool, as_json: bool, no_cache: bool,
@@ -108,6 +118,20 @@ def _command(
         click.echo(msgspec.json.encode({"kernel": str(image.kernel), "initrd": str(image.initrd)}).decode())
 
 
+def _plain_flags(arguments: list[str]) -> list[str]:
+    """The original's `-flag=true` and `-flag=false` in words that click knows."""
+    words: list[str] = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if not equals or name not in _GO_SWITCHES or value.lower() not in ("true", "false"):
+            words.append(word)
+        elif value.lower() == "true":
+            words.append(name)
+        elif name == "-v":
+            words.append("-q")
+    return words
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
@@ -117,7 +141,9 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     try:
-        _command.main(arguments, prog_name="vmbetter", standalone_mode=False)
+        _command.main(
+            _plain_flags(sys.argv[1:] if arguments is None else arguments), prog_name="vmbetter", standalone_mode=False
+        )
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

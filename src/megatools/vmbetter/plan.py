@@ -8,7 +8,10 @@ from __future__ import annotations
 from megatools.vmbetter.cache import key_of
 from megatools.vmbetter.config.recipe import Recipe
 
-DEFAULT_EPOCH = 1704067200  # 2024-01-01; the times of an image's files are at most this, SOURCE_DATE_EPOCH says otherwise
+# 2024-01-01: the times of an image's files are at most this, unless SOURCE_DATE_EPOCH says otherwise
+DEFAULT_EPOCH = 1704067200
+
+TREE_FORMAT = 1  # to be raised when overlays or postbuild scripts come to mean something else
 
 
 def image_name(config: str) -> str:
@@ -16,10 +19,10 @@ def image_name(config: str) -> str:
     return config.rsplit("/", 1)[-1].split(".", 1)[0]
 
 
-def tree_key(packages_sha256: str, recipe: Recipe, overlays: list[list[list[object]]], *, stage_format: int) -> str:
+def tree_key(packages_sha256: str, recipe: Recipe, overlays: list[list[list[object]]], *, epoch: int) -> str:
     """The key of the tree after overlays (their digests, in order) and postbuild scripts."""
     scripts = [entry.value for entry in recipe.postbuilds]
-    return key_of("tree", stage_format, packages_sha256, overlays, scripts)
+    return key_of("tree", TREE_FORMAT, packages_sha256, overlays, scripts, epoch)
 
 
 def image_key(tree: str, target: str, *, target_format: int, compressor: str, epoch: int) -> str:

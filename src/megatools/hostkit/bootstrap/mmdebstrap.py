@@ -6,6 +6,7 @@ nothing it mounted outlives it, however it ends. INITRD=No keeps initramfs-tools
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from megatools.hostkit.errors import CommandFailed, InvalidInput, Unavailable
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 # What says how archives are reached, and for how long their lists are good; nothing that weakens the check of keys
 _HOST_OPTIONS = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy", "Acquire::https::Proxy")
+# mmdebstrap lends the tree this host's name and resolver; they are no part of an image
+_FORGET_HOST = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
+# Ends with its parent: the kernel's signal for that is asked for first, then whether the parent is still there
+_WITH_PARENT = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 _MISSING = re.compile(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate")
 
 
@@ -38,6 +43,7 @@ def argv(request: Request, target: Path, sources: Path, options: tuple[str, ...]
     if request.packages:
         words.append(f"--include={','.join(request.packages)}")
     words += [f"--aptopt={option}" for option in options]
+    words.append(f"--customize-hook={_FORGET_HOST}")
     words += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
     return [*words, request.suite, str(target), str(sources) if request.archives else request.mirror]
 
@@ -52,7 +58,8 @@ def host_options() -> tuple[str, ...]:
     """Apt settings of this host that a build needs too (proxies, snapshot archives)."""
     done = proc.run_sync(["apt-config", "dump", *_HOST_OPTIONS], timeout_s=30)
     return tuple(
-        f'{match[1]} "{match[2]}"' for match in re.finditer(r'^(\S+) "([^"]+)";$', done.text, re.MULTILINE)
+        f'{match[1]} "{match[2]}"'
+        for match in re.finditer(r'^(\S+) "([^"]+)";$', done.text, re.MULTILINE)
         if match[1] in _HOST_OPTIONS
     )
 
@@ -87,7 +94,7 @@ def _reason(output: str, done: proc.Completed) -> Exception:
 def contained(command: list[str]) -> list[str]:
     """The command with its own processes and mounts, all of which end with it, and with us."""
     return [
-        *("setpriv", "--pdeathsig", "KILL"),
+        *("setpriv", "--pdeathsig", "KILL", "sh", "-c", _WITH_PARENT, str(os.getpid())),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
         *command,
     ]

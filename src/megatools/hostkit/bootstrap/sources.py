@@ -43,7 +43,8 @@ def parse_deb822(text: str) -> list[Archive]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for stanza in re.split(r"\n[ \t]*\n", "\n".join(lines)):
         fields = _fields(stanza)
-        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in ("no", "false", "0"):
+        enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0")
+        if enabled and "deb" in fields.get("types", "").split():
             found.append(
                 Archive(
                     tuple(fields.get("uris", "").split()),
@@ -76,7 +77,7 @@ def parse_list(text: str) -> list[Archive]:
         match = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)([^#]*)", line)
         if match is None:
             continue
-        options = dict(word.partition("=")[::2] for word in (match[1] or "").split())
+        options = {word.partition("=")[0]: word.partition("=")[2] for word in str(match[1] or "").split()}
         found.append(
             Archive(
                 (match[2],),

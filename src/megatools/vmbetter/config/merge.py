@@ -18,7 +18,7 @@ from megatools.vmbetter.config.source import ConfigError, Source, read
 
 DEFAULT_CONSTRAINTS = frozenset({"debian", "amd64"})
 # Debian policy 5.6.1, with apt's "/suite", "=version" and ":architecture" behind it
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")
 
 
 def load(path: Path, *, constraints: frozenset[str] = DEFAULT_CONSTRAINTS, directory: Path | None = None) -> Recipe:

@@ -12,7 +12,7 @@ from megatools.hostkit.bootstrap import mmdebstrap
 from megatools.hostkit.bootstrap.sources import host_sources, host_suite
 from megatools.vmbetter.cache import key_of
 
-FORMAT = 1
+FORMAT = 2
 
 
 def request(packages: tuple[str, ...], *, branch: str, mirror: str, epoch: int) -> mmdebstrap.Request:
@@ -22,9 +22,9 @@ def request(packages: tuple[str, ...], *, branch: str, mirror: str, epoch: int) 
     return mmdebstrap.Request(suite, tuple(sorted(packages)), archives, mirror, epoch=epoch)
 
 
-def key(wanted: mmdebstrap.Request) -> str:
-    """The key of this stage."""
-    return key_of("packages", FORMAT, wanted, mmdebstrap.EXCLUDED, mmdebstrap.version())
+def key(wanted: mmdebstrap.Request, engine: str) -> str:
+    """The key of this stage; `engine` is the program's version."""
+    return key_of("packages", FORMAT, wanted, mmdebstrap.EXCLUDED, engine)
 
 
 def make(wanted: mmdebstrap.Request, workspace: Path) -> tuple[Path, str]:

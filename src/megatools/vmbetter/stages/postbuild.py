@@ -14,7 +14,6 @@ from megatools.hostkit.bootstrap.mmdebstrap import contained
 from megatools.hostkit.errors import CommandFailed
 from megatools.vmbetter.config.recipe import Entry
 
-FORMAT = 1
 TIMEOUT_S = 1800.0
 
 # $1: the tree, $2: the script. Kernel settings are read-only: they would be the host's.

@@ -28,7 +28,15 @@ def name_of(member: tarfile.TarInfo) -> str:
 
 
 def header(  # one argument for each field that varies
-    *, inode: int, mode: int, owner: tuple[int, int], links: int, mtime: int, size: int, device: tuple[int, int], name: bytes
+    *,
+    inode: int,
+    mode: int,
+    owner: tuple[int, int],
+    links: int,
+    mtime: int,
+    size: int,
+    device: tuple[int, int],
+    name: bytes,
 ) -> bytes:
     """One record's header with its name, padded to four bytes; `name` without the final zero."""
     numbers = (inode, mode, *owner, links, mtime, size, 0, 0, *device, len(name) + 1, 0)
@@ -37,7 +45,12 @@ def header(  # one argument for each field that varies
 
 
 def write(
-    archive: tarfile.TarFile, target: IO[bytes], *, epoch: int, keep: Callable[[str], bool], extra: dict[str, str] | None = None
+    archive: tarfile.TarFile,
+    target: IO[bytes],
+    *,
+    epoch: int,
+    keep: Callable[[str], bool],
+    extra: dict[str, str] | None = None,
 ) -> int:
     """Write the members that `keep` (asked with their names) wants, and `extra` links; returns the unpacked bytes."""
     chosen = {name_of(member): member for member in archive.getmembers() if keep(name_of(member))}
