@@ -6,6 +6,7 @@ Its files `name`, `state`, `config` and `taps` are for people and scripts; the d
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from megatools.hostkit.errors import Unavailable
@@ -17,6 +18,12 @@ from megatools.minimega.vm.lifecycle import VmState
 def link_path(base: Path, site: Site) -> Path:
     """`<base>/namespaces/<namespace>/<uuid>`."""
     return base / "namespaces" / site.plan.namespace / site.plan.uuid
+
+
+def make_all(base: Path, sites: Sequence[Site]) -> None:
+    """Make the directories of several VMs. Raises Unavailable at the first the disk refuses."""
+    for site in sites:
+        make(base, site)
 
 
 def make(base: Path, site: Site) -> None:

@@ -2,7 +2,8 @@
 
 ::
 
-    directories, overlays, checks   each VM by itself
+    directories                     one worker thread
+    overlays, checks                each VM by itself
     journal: intents                one write
     network: taps and ports         one transaction
     processes                       some at a time, each ready when its monitor greets
@@ -20,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from megatools.hostkit.errors import MegaError, Unavailable
+from megatools.hostkit.errors import MegaError, Unavailable, chain_text
 from megatools.minimega.state.journal import Delete, Journal, Put
 from megatools.minimega.vm import directory
 from megatools.minimega.vm.backend import Backend
@@ -60,6 +61,7 @@ class Launcher:
         """
         attempt = _Attempt(machines)
         try:
+            await attempt.all(self._make)
             await attempt.each(self._preparing, self._prepare)
             await attempt.all(self._intend)
             await attempt.all(self._attach)
@@ -68,8 +70,11 @@ class Launcher:
             await self._undo(attempt.unfinished(), again=again)
         return attempt.errors
 
+    async def _make(self, machines: Sequence[Machine]) -> None:
+        """Make the directories, in one worker thread: a slow disk must not stop the loop."""
+        await asyncio.to_thread(directory.make_all, self._base, [machine.site for machine in machines])
+
     async def _prepare(self, machine: Machine) -> None:
-        await asyncio.to_thread(directory.make, self._base, machine.site)  # a slow disk must not stop the loop
         await self._backend(machine).prepare(machine.site)
 
     async def _intend(self, machines: Sequence[Machine]) -> None:
@@ -104,8 +109,12 @@ class Launcher:
         if not machines:
             return
         taps = [tap for machine in machines for tap in machine.site.taps]
-        if taps:
-            await self._network.detach(taps)
+        try:
+            if taps:
+                await self._network.detach(taps)
+        except MegaError as error:  # the records stay, so that the next start undoes the rest
+            _log.warning("%d taps of failed launches stay until the next start: %s", len(taps), chain_text(error))
+            return
         for machine in machines:
             await self._backend(machine).destroy(machine.site)
             machine.without_taps()

@@ -115,7 +115,9 @@ def virtio_ports(words: Words, _facts: QemuFacts, _old: object) -> object:
     names: Collection[str] = [name for name in word.split(",") if name]
     size = int(word) if word.isdigit() else len(names)
     if size > MAX_VIRTIO_PORTS:
-        raise InvalidInput(f"{size} virtio ports are more than the limit of {MAX_VIRTIO_PORTS}")
+        raise InvalidInput(
+            f"{size} virtio ports are more than the limit of {MAX_VIRTIO_PORTS}", hint=f"0 to {MAX_VIRTIO_PORTS}"
+        )
     if not word.isdigit() and len(set(names)) != len(word.split(",")):
         raise InvalidInput(f'virtio port names "{word}" are not distinct', hint="a count, or names joined by commas")
     return "" if word == "0" else word

@@ -130,6 +130,29 @@ def test_a_network_that_refuses_fails_the_batch_and_leaves_nothing(world: World)
     run(scenario)
 
 
+def test_ports_that_cannot_be_given_back_are_undone_at_the_next_start(world: World) -> None:
+    async def fail() -> None:
+        async with world.daemon() as fleet:
+            world.backend.failures["launch", "a"] = Unavailable("no")
+            detach, world.ports.detach = world.ports.detach, broken  # type: ignore[method-assign]
+            results = await fleet.launch([plan("a"), plan("b")])
+            world.ports.detach = detach  # type: ignore[method-assign]
+            assert [str(result.error) for result in results] == ["no", "None"]
+            assert len(world.ports.attached) == 2
+
+    async def broken(_taps: object) -> None:
+        raise Unavailable("open vswitch does not answer")
+
+    async def recover() -> None:
+        async with world.daemon() as fleet:
+            assert states(fleet) == {"b": VmState.BUILDING}
+            assert {port.owner for port in world.ports.attached.values()} == {"uuid-b"}
+
+    run(fail)
+    run(recover)
+    assert world.records() == ["uuid-b"] and world.instance_directories() == ["1"]
+
+
 def test_start_stop_kill_flush(world: World) -> None:
     async def scenario() -> None:
         async with world.daemon() as fleet:

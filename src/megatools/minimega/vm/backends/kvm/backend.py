@@ -26,6 +26,7 @@ from megatools.minimega.vm.settings import VmSettings
 
 _log = logging.getLogger(__name__)
 _GIVE_UP_TIMEOUT_S = 10.0
+_HINT = "vm config shows what it was told, qemu-append and qemu-override included"
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ def _refused(site: Site, status: int | None, cause: BaseException) -> MegaError:
         return cause
     words = last_words(site.directory / "qemu.log")
     if words:
-        return CommandFailed(f"QEMU refused to start: {words}")
-    return CommandFailed(f"QEMU did not start (status {status}): {chain_text(cause)}")
+        return CommandFailed(f"QEMU refused to start: {words}", hint=_HINT)
+    return CommandFailed(f"QEMU did not start (status {status}): {chain_text(cause)}", hint=_HINT)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
