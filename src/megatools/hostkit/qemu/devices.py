@@ -114,7 +114,9 @@ def nic_words(nics: Sequence[Interface]) -> list[str]:
         if bridged and slot == 0:
             words += ["-device", f"pci-bridge,id=pci.{bridge + 1},chassis_nr={bridge + 1}"]
         where = f",bus=pci.{bridge + 1},addr={slot + 1:#x}" if bridged else ""
-        words += ["-netdev", f"tap,id=net{number},ifname={quoted(nic.tap)},script=no,downscript=no"]
+        # Userspace datapaths complete no checksums: with virtio headers on the tap, guests lose their TCP and UDP.
+        tap = f"tap,id=net{number},ifname={quoted(nic.tap)},script=no,downscript=no,vnet_hdr=off"
+        words += ["-netdev", tap]
         words += ["-device", f"{nic.driver},netdev=net{number},id=nic{number},mac={nic.mac}{where}"]
     return words
 
