@@ -102,11 +102,18 @@ def chain_text(error: BaseException) -> str:
     parts: list[str] = []
     seen: BaseException | None = error
     while seen is not None:
-        text = str(seen) or type(seen).__name__
-        if not parts or not parts[-1].endswith(text):
-            parts.append(text)
+        text = _text_of(seen)
+        if not parts or (text and not parts[-1].endswith(text)):
+            parts.append(text or type(seen).__name__)
         seen = seen.__cause__
     return ": ".join(parts)
+
+
+def _text_of(error: BaseException) -> str:
+    """An error's own words; the system's without number and file name, which the error above has named."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or ("" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
 def hint_of(error: BaseException) -> str:
