@@ -137,13 +137,17 @@ class Framer:
             if end is None:
                 yield self._garbage()
             elif end:
-                yield self._take(end)
+                value = self._take(end)
+                yield value if len(value) <= self._limit else self._too_long()
             else:
                 break
         if len(self._buffer) > self._limit:
             self.lost = True
             self._buffer.clear()
-            yield ProtocolError(f"request longer than {self._limit} bytes", hint="send it in smaller parts")
+            yield self._too_long()
+
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(f"request longer than {self._limit} bytes", hint="send it in smaller parts")
 
     def _at_value(self) -> bool:
         if self._scanned == 0:

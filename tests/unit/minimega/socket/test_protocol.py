@@ -114,3 +114,11 @@ def test_replies_have_the_documented_keys():
     assert json.loads(encode(Reply())) == {"Resp": None, "Rendered": "", "More": False, "Status": False}
     assert json.loads(encode(Reply(suggest=["vm "])))["Suggest"] == ["vm "]
     assert json.loads(encode(ClassicReply("x", tid=4))) == {"Response": "x", "Error": "", "More": False, "TID": 4}
+
+
+def test_a_value_over_the_limit_is_refused_even_when_it_came_whole():
+    framer = Framer(limit=20)
+    first, second = framer.feed(b'{"Command": "' + b"x" * 20 + b'"}\n{"Command": "y"}\n')
+    assert isinstance(first, ProtocolError)
+    assert second == b'{"Command": "y"}'
+    assert not framer.lost
