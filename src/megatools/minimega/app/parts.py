@@ -109,7 +109,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         hosts = LocalHosts(host, _handlers(settings, stack, fleet, programs))
         active = ActiveNamespace()
         web = WebServer(LocalFleet(hosts, fleet), supervisor)
-        services = Services(hosts, namespaces, active, web, control, logs)
+        services = Services(hosts, namespaces, active, web, control, logs, home.files)
         interpreter = Interpreter(
             registry(), services, host=host, files=home.files, suggesters=suggesters(fleet, stack, namespaces)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from megatools.hostkit.logcontrol import LogControl
@@ -61,6 +62,7 @@ class Services:
     web: Web
     daemon: Daemon
     log: LogControl
+    files: Path
 
 
 Cmd: TypeAlias = Call[Services]

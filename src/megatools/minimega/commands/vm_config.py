@@ -92,7 +92,7 @@ def _setter(field: Field) -> Callable[..., Awaitable[str]]:
             return show_field(config, field.name)
         if field.shape is Shape.KEYED and len(words) == 1:
             return config.tags.get(words[0], "")
-        await _take(call, await edit(config, field.name, words))
+        await _take(call, await edit(config, field.name, words, call.services.files))
         return ""
 
     return handle
