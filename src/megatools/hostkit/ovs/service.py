@@ -91,6 +91,11 @@ async def is_running() -> bool:
     return any(each.name == _VSWITCHD and _network_namespace(each.identity.pid) == here for each in processes)
 
 
+async def processes(private_dir: Path) -> list[proc.Identity]:
+    """The processes of our private Open vSwitch; both halves of it when it is well."""
+    return await asyncio.to_thread(lambda: [process.identity for process in _owned(private_dir)])
+
+
 async def stop(private_dir: Path) -> bool:
     """End our private Open vSwitch, and say whether there was one; one that is not ours is never touched."""
     processes = await asyncio.to_thread(lambda: list(_owned(private_dir)))

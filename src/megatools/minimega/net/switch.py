@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit import taps
+from megatools.hostkit import proc, taps
 from megatools.hostkit.errors import MegaError, Unavailable, chain_text
 from megatools.hostkit.ovs import service as ovs_service
 from megatools.hostkit.ovs.database import Database
@@ -50,6 +50,7 @@ class Switch:
         self._making = asyncio.Lock()
         self._database: Database | None = None
         self._service: Service | None = None
+        self._processes: Sequence[proc.Identity] = ()
         self._datapath = ""
         self._ours: set[str] = set()
         self._ready: set[str] = set()
@@ -71,18 +72,24 @@ class Switch:
 
     async def database(self) -> Database:
         """The database, connected; found or started at first use. Raises Unavailable, NotFound."""
-        if self._database is not None and self._database.is_open:
-            return self._database
+        if (well := self._well()) is not None:
+            return well
         async with self._connecting:
-            if self._database is None or not self._database.is_open:
-                self._ready.clear()
-                self._service, self._database = await ovs_service.choose(self._settings.run_dir, self._private_dir)
-            return self._database
+            if (well := self._well()) is not None:
+                return well
+            self._ready.clear()
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            self._service, database = await ovs_service.choose(self._settings.run_dir, self._private_dir)
+            self._processes = await ovs_service.processes(self._private_dir) if self._service.owned else []
+            self._database = database
+            return database
 
     async def database_if_running(self) -> Database | None:
         """The database when it is connected, or when there is reason to believe that one runs; never starts one."""
-        if self._database is not None and self._database.is_open:
-            return self._database
+        if (well := self._well()) is not None:
+            return well
         if self._settings.run_dir is None and not await ovs_service.is_running():
             return None
         return await self.database()
@@ -191,6 +198,12 @@ class Switch:
             await copy_neighbour_traffic(self._service.management(name))
         except (MegaError, OSError) as error:
             _log.warning("addresses of VMs on bridge %s are known from leases only: %s", name, chain_text(error))
+
+    def _well(self) -> Database | None:
+        """The database if it is connected and, where the switch is ours, neither half of it has died."""
+        if self._database is None or not self._database.is_open:
+            return None
+        return self._database if all(proc.is_alive(each) for each in self._processes) else None
 
     def _datapath_type(self) -> str:
         if not self._datapath:
