@@ -109,7 +109,7 @@ def file_handler(path: Path) -> FileHandler:
         return FileHandler(path)
     except OSError as error:
         kind = PermissionDenied if isinstance(error, PermissionError) else Unavailable
-        raise kind(f'cannot open the log file "{path}"') from error
+        raise kind(f'cannot open the log file "{path}"', hint="name a file in a directory that exists") from error
 
 
 def configure(*, level: str, stderr: bool = True, file: Path | None = None, as_json: bool = False) -> None:

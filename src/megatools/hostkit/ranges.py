@@ -88,7 +88,7 @@ def _expand_item(item: str, room: int) -> list[str]:
     bounds = [_bounds(part.strip()) for part in body.split(",")]
     total = sum(int(high) - int(low) + 1 for low, high in bounds)
     if total > room:
-        raise InvalidInput(f'range "{item}" holds more names than the limit of {MAX_NAMES}')
+        raise InvalidInput(f'range "{item}" holds more names than the limit of {MAX_NAMES}', hint="split it")
     widths = {len(end) for pair in bounds for end in pair}
     width = widths.pop() if len(widths) == 1 else 0
     return [f"{prefix}{number:0{width}d}" for low, high in bounds for number in range(int(low), int(high) + 1)]

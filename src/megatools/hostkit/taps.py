@@ -40,9 +40,14 @@ _REMOVERS = 16  # closing a persistent tap waits for RCU: 52 ms each one by one,
 def check_name(name: str, what: str = "interface") -> str:
     """The name, if the kernel and Open vSwitch accept it; raises InvalidInput otherwise."""
     if not name or len(name) > _NAME_MAX:
-        raise InvalidInput(f'{what} name "{name}" has {len(name)} characters, allowed are 1 to {_NAME_MAX}')
+        raise InvalidInput(
+            f'{what} name "{name}" has {len(name)} characters, allowed are 1 to {_NAME_MAX}', hint="take another name"
+        )
     if not _NAME.fullmatch(name) or name in (".", "..") or name.startswith("-"):
-        raise InvalidInput(f'{what} name "{name}" has characters other than letters, digits, "_", "-" and "."')
+        raise InvalidInput(
+            f'{what} name "{name}" has characters other than letters, digits, "_", "-" and "."',
+            hint="take another name",
+        )
     return name
 
 

@@ -248,7 +248,9 @@ def failure_of(results: Sequence[Result | None]) -> MegaError | None:
     for result in results:
         if result is not None and result.error is not None:
             if taken := _IDENTICAL.search(result.details or ""):
-                return AlreadyExists(f'the Open vSwitch database has a port "{taken[1]}" already')
+                return AlreadyExists(
+                    f'the Open vSwitch database has a port "{taken[1]}" already', hint="take another name"
+                )
             text = f"{result.error}: {result.details}" if result.details else result.error
             return CommandFailed(f"the Open vSwitch database refused the change: {text}")
     return None

@@ -46,7 +46,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(32)
     except FileNotFoundError:
-        raise NotFound(f'no such image: "{path}"') from None
+        raise NotFound(f'no such image: "{path}"', hint="name a file on this host") from None
     except PermissionError:
         raise PermissionDenied(f'cannot read the image "{path}"') from None
     except OSError as error:

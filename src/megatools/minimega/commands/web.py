@@ -48,6 +48,12 @@ async def web(call: Cmd, port: str | None = None) -> str:
     return await call.services.web.start(port or "")
 
 
+@family.command("clear web")
+async def clear_web(call: Cmd) -> None:
+    """Serve the noVNC that minimega brings, as "clear vnc" does"""
+    call.services.web.set_novnc("")
+
+
 @family.command("web novnc [path]")
 async def web_novnc(call: Cmd, path: str | None = None) -> str | None:
     """Show or set the directory noVNC is served from, as "vnc novnc" does"""

@@ -51,8 +51,8 @@ def writable_format(image: Path) -> str:
 def check_readable(what: str, path: str) -> None:
     """Whether a file is there and can be read; `what` is its role. Raises NotFound, InvalidInput, PermissionDenied."""
     if not Path(path).exists():
-        raise NotFound(f'no such {what}: "{path}"')
+        raise NotFound(f'no such {what}: "{path}"', hint="vm config shows the path; name a file on this host")
     if Path(path).is_dir():
-        raise InvalidInput(f'{what} "{path}" is a directory')
+        raise InvalidInput(f'{what} "{path}" is a directory', hint="name a file")
     if not os.access(path, os.R_OK):
-        raise PermissionDenied(f'cannot read {what} "{path}"')
+        raise PermissionDenied(f'cannot read {what} "{path}"', hint="run minimega as a user who can")

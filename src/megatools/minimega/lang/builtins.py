@@ -187,9 +187,9 @@ async def _write(call: Call[S], file: str) -> Reply:
     """Write the commands recorded so far to a file, which `read` can run."""
     path = Path(file)
     if not path.parent.is_dir():
-        raise NotFound(f"directory '{path.parent}' does not exist")
+        raise NotFound(f"directory '{path.parent}' does not exist", hint="make it first, or name another file")
     if path.is_dir():
-        raise Unavailable(f"cannot write '{path}', it is a directory")
+        raise Unavailable(f"cannot write '{path}', it is a directory", hint="name a file")
     await asyncio.to_thread(write_atomically, path, call.interpreter.history.text(), 0o644)
     return None
 

@@ -44,7 +44,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"script '{path}' does not exist") from None
+        raise NotFound(f"script '{path}' does not exist", hint="give the path of a file on this host") from None
     except (OSError, ValueError) as error:
         raise Unavailable(f"cannot read script '{path}'") from error
     if len(data) > MAX_FILE_BYTES:

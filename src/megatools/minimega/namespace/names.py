@@ -27,18 +27,20 @@ def check_name(name: str, what: str) -> None:
             hint="a dot is allowed too",
         )
     if len(name) > _LONGEST:
-        raise InvalidInput(f'invalid {what} name, "{name[:20]}..." is longer than {_LONGEST} characters')
+        raise InvalidInput(
+            f'invalid {what} name, "{name[:20]}..." is longer than {_LONGEST} characters', hint="take a shorter one"
+        )
     if is_count(name):
         raise InvalidInput(f"invalid {what} name, `{name}` is an integer", hint="put a letter in front of it")
     if name in RESERVED:
-        raise InvalidInput(f"invalid {what} name, `{name}` is a reserved word")
+        raise InvalidInput(f"invalid {what} name, `{name}` is a reserved word", hint="take another name")
 
 
 def launch_count(text: str) -> int:
     """How many unnamed VMs a number asks for. Raises InvalidInput below 1 and above 10,000."""
     count = int(text)
     if count < 1:
-        raise InvalidInput("invalid number of vms (must be > 0)")
+        raise InvalidInput("invalid number of vms (must be > 0)", hint=f"{count} was asked for")
     if count > _MOST_AT_ONCE:
         raise InvalidInput(f"invalid number of vms {count} (must be <= {_MOST_AT_ONCE})", hint="launch in several goes")
     return count
@@ -48,12 +50,14 @@ def launch_names(text: str, taken: Collection[str]) -> Sequence[str]:
     """The VM names a list with ranges asks for, in order. Raises on bad, doubled or taken ones."""
     names = expand(text)
     if len(names) > _MOST_AT_ONCE:
-        raise InvalidInput(f"invalid number of vms {len(names)} (must be <= {_MOST_AT_ONCE})")
+        raise InvalidInput(
+            f"invalid number of vms {len(names)} (must be <= {_MOST_AT_ONCE})", hint="launch in several goes"
+        )
     seen: set[str] = set()
     for name in names:
         check_name(name, "vm")
         if name in seen:
-            raise InvalidInput(f"`{name}` is specified twice in VMs to launch")
+            raise InvalidInput(f"`{name}` is specified twice in VMs to launch", hint="name each VM once")
         if name in taken:
             raise AlreadyExists(f"vm already exists with name `{name}`", hint="flush the old one or take another name")
         seen.add(name)

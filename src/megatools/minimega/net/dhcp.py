@@ -82,9 +82,13 @@ class Dhcp:
         """
         address, first, last = (_address(text) for text in (listen, low, high))
         if not address.version == first.version == last.version:
-            raise InvalidInput(f"addresses of different families: {listen}, {low}, {high}")
+            raise InvalidInput(
+                f"addresses of different families: {listen}, {low}, {high}", hint="all IPv4, or all IPv6"
+            )
         if int(first) > int(last):
-            raise InvalidInput(f"the low address {low} is above the high address {high}")
+            raise InvalidInput(
+                f"the low address {low} is above the high address {high}", hint="give the lower one first"
+            )
         return await self._start(namespace, Setup(str(address), str(first), str(last), _file(config)))
 
     async def start_file(self, namespace: str, config: str) -> int:
@@ -258,13 +262,13 @@ _NO_ID = "invalid dnsmasq ID"
 def _address(text: str) -> _Ip:
     try:
         return ip_address(text)
-    except ValueError as error:
-        raise InvalidInput(f'invalid IP address "{text}"') from error
+    except ValueError:
+        raise InvalidInput(f'invalid IP address "{text}"', hint="write it as 10.0.0.1") from None
 
 
 def _file(text: str) -> str:
     if text and not Path(text).is_file():
-        raise NotFound(f'no {PROGRAM} configuration file "{text}"')
+        raise NotFound(f'no {PROGRAM} configuration file "{text}"', hint="give the path of one on this host")
     return str(Path(text).resolve()) if text else ""
 
 

@@ -146,9 +146,9 @@ class HostTaps:
         if _GENERATED.fullmatch(name):
             raise InvalidInput(f'tap name "{name}" is reserved', hint="names mega_tapN are given by minimega itself")
         if name in self._taps or self._network.is_vm_tap(name):
-            raise AlreadyExists("tap already on bridge", hint=f'there is a tap "{name}"')
+            raise AlreadyExists("tap already on bridge", hint=f'there is a tap "{name}"; take another name')
         if taps.exists(name):
-            raise AlreadyExists(f'interface "{name}" exists already')
+            raise AlreadyExists(f'interface "{name}" exists already', hint="take another name")
 
     async def _make(self, record: TapRecord, address: Cidr | None) -> None:
         name = record.name
@@ -171,7 +171,10 @@ class HostTaps:
         try:
             await self._remove([name])
         except MegaError as error:
-            _log.error("cannot remove the half-made tap %s: %s", name, chain_text(error))
+            if taps.exists(name):
+                _log.error("cannot remove the half-made tap %s: %s", name, chain_text(error))
+            else:  # no switch, and nothing was made
+                await self._forget([name])
 
     async def _remove(self, names: Sequence[str]) -> None:
         if not names:
@@ -182,6 +185,9 @@ class HostTaps:
         left = [name for name in names if taps.is_tap(name)]  # of an ovs-vswitchd that is dead
         for text in await taps.remove_many(left):
             _log.warning("%s", text)
+        await self._forget(names)
+
+    async def _forget(self, names: Sequence[str]) -> None:
         await self._journal.write(*(Delete(HOST_TAP_KIND, name) for name in names))
         for name in names:
             self._taps.pop(name, None)
@@ -205,11 +211,14 @@ def check_subnet(address: Cidr, present: Collection[netlink.Address]) -> None:
 def _parse(text: str) -> Cidr:
     try:
         address = ip_interface(text)
-    except ValueError as error:
-        raise InvalidInput(f'invalid address "{text}"', hint="write it as 10.0.0.1/24, or dhcp, or none") from error
+    except ValueError:
+        raise InvalidInput(f'invalid address "{text}"', hint="write it as 10.0.0.1/24, or dhcp, or none") from None
     if "/" not in text:
         raise InvalidInput(f'address "{text}" has no prefix length', hint=f"write it as {text}/24")
     if address.version == 4 and address.network.prefixlen < 31:
         if address.ip in (address.network.network_address, address.network.broadcast_address):
-            raise InvalidInput(f'"{text}" is the address of the network or its broadcast, not of a host')
+            raise InvalidInput(
+                f'"{text}" is the address of the network or its broadcast, not of a host',
+                hint=f"take another address of {address.network}",
+            )
     return address

@@ -40,5 +40,5 @@ def check_mac(mac: str) -> str:
 
 def _check_interface(name: str, what: str) -> str:
     if name in _RESERVED:
-        raise InvalidInput(f'{what} name "{name}" is reserved')
+        raise InvalidInput(f'{what} name "{name}" is reserved', hint="take another name")
     return check_name(name, what)

@@ -73,7 +73,12 @@ class Network:
     # what vm calls
 
     async def attach(self, ports: Sequence[Port]) -> None:
-        """Make taps and put them on their bridges: one transaction for all, checked; all or nothing.
+        """Make taps and put them on their bridges: `make`, then `plug`; all or nothing."""
+        await self.make(ports)
+        await self.plug(ports)
+
+    async def make(self, ports: Sequence[Port]) -> None:
+        """Make the taps, all or none; they carry nothing until `plug`.
 
         Bridges are made on demand. Raises InvalidInput, AlreadyExists, CommandFailed, Unavailable, PermissionDenied.
         """
@@ -92,10 +97,18 @@ class Network:
         except BaseException:
             await self._forget(names)
             raise
+
+    async def plug(self, ports: Sequence[Port]) -> None:
+        """Put taps that were made on their bridges: one transaction for all, checked; a failure removes them all.
+
+        Raises AlreadyExists, CommandFailed, Unavailable.
+        """
+        if not ports:
+            return
         try:
-            await self._plug(database, ports)
+            await self._plug(await self._switch.database(), ports)
         except BaseException:
-            await self._undo(names)
+            await self._undo([port.tap for port in ports])
             raise
         for port in ports:
             if port.mac:

@@ -41,10 +41,10 @@ def parse_address(text: str) -> Address:
         return Address(_LOOPBACK, port)
     try:
         return Address((str(ipaddress.ip_address(host)),), port)
-    except ValueError as error:
+    except ValueError:
         raise InvalidInput(
             f'"{host}" is not an IP address', hint="give a port, or an address and port such as 0.0.0.0:8080"
-        ) from error
+        ) from None
 
 
 def _split(text: str) -> tuple[str, int]:
@@ -63,7 +63,7 @@ def _port(text: str) -> int:
     if text == "":
         return DEFAULT_PORT
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise InvalidInput(f'port "{text}" is not a number in 0..65535')
+        raise InvalidInput(f'port "{text}" is not a number in 0..65535', hint="for example: vnc serve :8081")
     return int(text)
 
 

@@ -69,7 +69,7 @@ def test_lines(line: str, text: str) -> None:
         (".filter x=1 vm info", "no such column `x`\nhint: the columns are id, name, state"),
         (".alias foo", "expected alias of format `alias=expansion`\nhint: .alias vmr=.filter state=running vm info"),
         ("help nonsense", "no help entry for `nonsense`\nhint: `help` lists the commands"),
-        ("read /nonexistent", "script '/nonexistent' does not exist"),
+        ("read /nonexistent", "script '/nonexistent' does not exist\nhint: give the path of a file on this host"),
         ("echo file:gone", "file 'gone' is not in the file directory\nhint: put it in /nonexistent"),
         ("echo http://localhost/", "get /: file not found"),
         ("everywhere", "lost"),

@@ -134,5 +134,6 @@ def test_write_and_read_again(tmp_path: Path) -> None:
     other = Language()
     other.outputs(f"read {tmp_path}/history.mm")
     assert other.log == language.log
-    assert language.errors(f"write {tmp_path}/gone/history.mm") == [f"directory '{tmp_path}/gone' does not exist"]
-    assert language.errors(f"write {tmp_path}") == [f"cannot write '{tmp_path}', it is a directory"]
+    (error,) = language.errors(f"write {tmp_path}/gone/history.mm")
+    assert error.startswith(f"directory '{tmp_path}/gone' does not exist\nhint: ")
+    assert language.errors(f"write {tmp_path}") == [f"cannot write '{tmp_path}', it is a directory\nhint: name a file"]
