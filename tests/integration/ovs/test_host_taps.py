@@ -47,7 +47,10 @@ async def answer(tun: int, question: bytes) -> bytes:
                     while True:
                         await ready.wait()
                         ready.clear()
-                        frame = os.read(tun, 2000)
+                        try:
+                            frame = os.read(tun, 2000)
+                        except BlockingIOError:  # told twice of one frame
+                            continue
                         if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\x00\x02":
                             return frame
             except TimeoutError:
