@@ -60,6 +60,7 @@ class Details(msgspec.Struct, frozen=True, omit_defaults=True):
     hooks: Hooks = Hooks()
     created_s: int = 0
     owner_uid: int = -1
+    not_before_s: int = 0  # a waiting reservation's start moves no earlier than this
     wanted: int = 0  # nodes asked for by count (-n); 0 when they were named (-w): only a count may be moved to others
 
 

@@ -15,7 +15,8 @@ import msgspec
 class Booking(msgspec.Struct, frozen=True, gc=False):
     """What one reservation takes: nodes from `start_s` (included) to `end_s` (not).
 
-    `yields`: a best-effort one; `active`: it holds its nodes now, even past its end.
+    `yields`: a best-effort one; `active`: it holds its nodes now, even past its end, and its start is 0 (a clock that
+    was set back must not make its nodes look free).
     """
 
     id: int

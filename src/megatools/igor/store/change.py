@@ -48,6 +48,7 @@ class Change:
         self.revision_before = 0
         self.revision = 0
         self.unsettled: list[str] = []
+        self.lenient = False  # repairing: a file that cannot be written is reported in `unsettled`, not raised
 
     # ------------------------------------------------------------------ the transaction (called by Store)
 
@@ -85,7 +86,7 @@ class Change:
                 try:
                     self._disk.stage(number, path, wanted)
                 except (Unavailable, PermissionDenied) as error:
-                    if path not in self._left:
+                    if not self.lenient and path not in self._left:
                         raise
                     self.unsettled.append(chain_text(error))  # what a crash left must not stand in everybody's way
                     continue
@@ -225,6 +226,10 @@ class Change:
         self._freed_images = True  # when this request keeps it after all, it is used by then
         self._step(f"adopted {image.kind.value}")
 
+    def collect_images(self) -> None:
+        """Remove images that nothing uses when this change is over."""
+        self._freed_images = True
+
     def _drop_unused_images(self) -> None:
         unused = self._database.execute(
             "SELECT hash FROM image i WHERE NOT EXISTS"
@@ -320,7 +325,7 @@ def _booking(reservation: Reservation) -> Booking:
     return Booking(
         reservation.id,
         reservation.name,
-        reservation.start_s,
+        0 if reservation.state is State.ACTIVE else reservation.start_s,
         reservation.end_s,
         reservation.nodes.mask(0),
         reservation.kind is Kind.BEST_EFFORT,

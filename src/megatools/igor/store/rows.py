@@ -112,4 +112,5 @@ def booking_of(row: tuple[int, str, str, int, int, str, int, str]) -> Booking:
             bits |= ((1 << (int(last) - int(first) + 1)) - 1) << int(first)
         else:
             bits |= 1 << int(first)
-    return Booking(key, name, start_s, end_s, bits, kind == "best-effort", bool(waiting), state == "active")
+    active = state == "active"  # it holds its nodes now, whatever the clock says
+    return Booking(key, name, 0 if active else start_s, end_s, bits, kind == "best-effort", bool(waiting), active)

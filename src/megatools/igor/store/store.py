@@ -22,7 +22,7 @@ from megatools.hostkit.errors import Corrupt, InvalidState, MegaError, NotFound,
 from megatools.hostkit.files import Lock
 from megatools.igor.model import nodes
 from megatools.igor.model.host import Host
-from megatools.igor.model.image import ContentHash, Image, ImageKind, Profile
+from megatools.igor.model.image import BootFile, ContentHash, Image, ImageKind, LinkTo, Profile
 from megatools.igor.model.reservation import Reservation, Task
 from megatools.igor.plan.calendar import Booking
 from megatools.igor.store import rows, schema
@@ -200,6 +200,23 @@ class Store:
         """The kernels and initrds that are kept."""
         found = self.database.execute("SELECT hash, size, kind FROM image ORDER BY hash")
         return [Image(ContentHash(name), size, ImageKind(kind)) for name, size, kind in found]
+
+    def boot_files(self) -> list[tuple[str, BootFile]]:
+        """What must be below the TFTP root: relative path and content, images left out."""
+        found = self.database.execute("SELECT path, content, link FROM boot_file ORDER BY path")
+        return [(path, LinkTo(link) if link is not None else bytes(content)) for path, content, link in found]
+
+    def marked(self) -> list[str]:
+        """Paths that a change did not get to settle (inside a change: that it is going to)."""
+        if self._open_change is not None:
+            return []
+        return [str(path) for (path,) in self.database.execute("SELECT path FROM pending ORDER BY path")]
+
+    def integrity(self) -> list[str]:
+        """What SQLite finds wrong with the file itself."""
+        with _sqlite_errors(self.directory):
+            found = [str(row[0]) for row in self.database.execute("PRAGMA quick_check")]
+        return [] if found == ["ok"] else found
 
     def profiles(self) -> dict[str, Profile]:
         """All profiles, by name."""

@@ -1,0 +1,41 @@
+"""Direct mode: the caller may write the store, so no service is needed. The command line's first choice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from megatools.igor.api.engine import Engine, open_engine
+from megatools.igor.api.people import caller
+from megatools.igor.api.requests import Answer, AnyRequest
+from megatools.igor.model.config import Config
+from megatools.igor.model.person import Person
+from megatools.igor.store.store import DATABASE
+
+
+class DirectDoor:
+    """The engine in this process, asked by whoever runs it."""
+
+    def __init__(self, engine: Engine, person: Person) -> None:
+        self.engine = engine
+        self.person = person
+
+    def ask(self, request: AnyRequest, files: Sequence[int] = ()) -> Answer:
+        """See `doors.Door`."""
+        return self.engine.ask(self.person, request, files)
+
+
+def may_write(config: Config) -> bool:
+    """Whether the caller may write the store (by real uid: no setuid bit counts), or may make it."""
+    place = config.state / DATABASE
+    if place.exists():
+        return os.access(place, os.W_OK) and os.access(config.state, os.W_OK | os.X_OK)
+    nearest = config.state
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    return not os.access(config.state, os.F_OK) and nearest != config.state and os.access(nearest, os.W_OK)
+
+
+def open_door(config: Config) -> DirectDoor:
+    """Open the store for whoever runs this process; raises as `open_engine`."""
+    return DirectDoor(open_engine(config), caller(config))
