@@ -99,6 +99,8 @@ REFUSED = [
     ("vm config virtio-ports 1000", "1000", ""),
     ("vm_memory x", "x", "whole number"),
     ("vm_snapshot perhaps", "usage: vm_snapshot [true,false]", None),
+    ("log_level loud", "malformed command", "debug, info"),
+    ("log_stderr perhaps", "malformed command", "log_stderr [true or false]"),
     ("vm config snapshot perhaps", "perhaps", "true or false"),
     ("vm config vga monochrome", "monochrome", "std"),
     ("vm config cpu z80", "z80", "-cpu help"),

@@ -17,6 +17,7 @@ from megatools.hostkit.errors import CommandFailed, InvalidInput, Unavailable
 from megatools.minimega.commands.services import Cmd, Services
 from megatools.minimega.lang.answer import Group, Response, Table
 from megatools.minimega.lang.call import Argument
+from megatools.minimega.lang.match import InvalidCommand
 from megatools.minimega.lang.quote import quote
 from megatools.minimega.lang.registry import Family
 
@@ -119,7 +120,7 @@ def make_family(name: str, title: str, rows: tuple[Row | Special | Later, ...]) 
         match row:
             case Row():
                 to = f"The same as `{row.to}`." if isinstance(row.to, str) else ""
-                family.add((row.pattern,), _translate(row.to), row.help, to, exact=row.exact, preprocess=False)
+                family.add((row.pattern,), _translate(row), row.help, to, exact=row.exact, preprocess=False)
             case Special():
                 family.add((row.pattern,), _special(row.run), row.help, exact=True, preprocess=False)
             case Later():
@@ -133,13 +134,17 @@ def _bare(call: Cmd) -> None:
     call.scope.options = call.scope.options.put("annotate", False)
 
 
-def _translate(to: str | Callable[[Arguments], str]) -> Handler:
+def _translate(row: Row) -> Handler:
     async def handler(call: Cmd, **arguments: Argument) -> AsyncIterator[Group]:
         _bare(call)
-        line = fill(to, arguments) if isinstance(to, str) else to(arguments)
-        if line:
+        line = fill(row.to, arguments) if isinstance(row.to, str) else row.to(arguments)
+        if not line:
+            return
+        try:
             async for group in call.run_line(line):
                 yield group
+        except InvalidCommand:  # it speaks of a line that nobody typed
+            raise malformed(f"{row.pattern} : {row.help}") from None
 
     return handler
 
