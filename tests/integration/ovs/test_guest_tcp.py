@@ -1,4 +1,4 @@
-"""A real guest's TCP crosses the switch, with the NIC words our VMs have: unfinished checksums would lose it."""
+"""A real guest's TCP crosses the switch both ways, with the very NIC words our VMs have."""
 
 import asyncio
 import os
