@@ -1,5 +1,5 @@
 """Build Debian images from small configs."""
 
-from megatools.vmbetter.building import Image, Options, build
+from megatools.vmbetter.building import Options, Result, build
 
-__all__ = ["Image", "Options", "build"]
+__all__ = ["Options", "Result", "build"]

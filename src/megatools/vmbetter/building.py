@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -23,7 +22,10 @@ from megatools.vmbetter.cache import Cache, Entry, default_root
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.stages import overlays, packages, postbuild
-from megatools.vmbetter.targets import initrd
+from megatools.vmbetter.targets import registry
+from megatools.vmbetter.targets.initrd import memory_needed_mib
+from megatools.vmbetter.targets.registry import Wanted
+from megatools.vmbetter.targets.target import Target
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -36,13 +38,13 @@ class Options(msgspec.Struct, frozen=True):
     use_cache: bool = True
     keep_work: bool = False
     cache_root: Path | None = None
+    targets: Wanted = Wanted()
 
 
-class Image(msgspec.Struct, frozen=True):
-    """What a build left in the output directory."""
+class Result(msgspec.Struct, frozen=True):
+    """What a build left in the output directory: files by the suffix of their names."""
 
-    kernel: Path
-    initrd: Path
+    files: dict[str, Path]
 
 
 def build(
@@ -52,29 +54,47 @@ def build(
     progress: Callable[[str], None] = lambda line: None,
     detail: Callable[[str], None] = lambda text: None,
     options: Options | None = None,
-) -> Image:
-    """Build a config's kernel and initrd into a directory, overwriting those of an earlier build.
+) -> Result:
+    """Build a config's targets into a directory, overwriting those of an earlier build.
 
     `progress` gets one line for each step, `detail` what programs printed. Raises the kinds of `hostkit.errors`.
     """
-    chosen = options or Options()
+    asked = options or Options()
     if not output_dir.is_dir():
         raise InvalidInput(f'output directory "{output_dir}" does not exist')
     if not os.access(output_dir, os.W_OK):
         raise PermissionDenied(f'output directory "{output_dir}" may not be written')
-    recipe = load(config, constraints=chosen.constraints)
+    recipe = load(config, constraints=asked.constraints)
     for warning in recipe.warnings:
         progress(f"warning: {warning}")
-    cache = Cache(chosen.cache_root or default_root())
-    name = chosen.name or plan.image_name(str(config))
+    cache = Cache(asked.cache_root or default_root())
+    name = asked.name or plan.image_name(str(config))
+    delivered: dict[str, Path] = {}
     with cache.held(progress):
-        entry = _Build(cache, recipe, chosen, progress, detail).image()
-        image = Image(output_dir / f"{name}.kernel", output_dir / f"{name}.initrd")
-        _deliver(cache.verified(entry, "kernel"), image.kernel)
-        _deliver(cache.verified(entry, "initrd"), image.initrd)
-    needed = initrd.memory_needed_mib(int(entry.notes["unpacked"]))
-    progress(f"done: {image.kernel} and {image.initrd}; needs about {needed} MiB of memory to boot")
-    return image
+        making = _Build(cache, recipe, asked, progress, detail)
+        for target in registry.chosen(asked.targets):
+            entry = making.image(target)
+            files = {suffix: cache.verified(entry, suffix) for suffix in entry.files}
+            written = target.deliver(files, output_dir, name)
+            delivered |= written
+            needed = memory_needed_mib(int(entry.notes["unpacked"]))
+            told = f"; needs about {needed} MiB of memory to boot" if target.name == "initrd" else ""
+            progress(f"done: {' and '.join(map(str, written.values()))}{told}")
+    return Result(delivered)
+
+
+class _Finished:
+    """A tree from its compressed tar, made plain when first asked for."""
+
+    def __init__(self, packed: Path, workspace: Path) -> None:
+        self._packed = packed
+        self._plain = workspace / "tree.tar"
+
+    def tar(self) -> Path:
+        if not self._plain.exists():
+            command = ["zstd", "-q", "-d", "-f", str(self._packed), "-o", str(self._plain)]
+            proc.run_sync(command, timeout_s=1800)
+        return self._plain
 
 
 class _Build:
@@ -95,25 +115,24 @@ class _Build:
         self._detail = detail
         self._epoch = _epoch()
 
-    def image(self) -> Entry:
-        """The finished image's entry, made if need be."""
+    def image(self, target: Target) -> Entry:
+        """A target's entry, made if need be."""
         base = self._packages()
         digests = [overlays.digest(Path(entry.value)) for entry in self._recipe.overlays]
         tree = plan.tree_key(base.files["tree.tar.zst"].sha256, self._recipe, digests, epoch=self._epoch)
-        compressor = proc.run_sync(["zstd", "--version"], timeout_s=30).text.strip()
-        key = plan.image_key(tree, "initrd", target_format=initrd.FORMAT, compressor=compressor, epoch=self._epoch)
-        found = self._found("images", key, "initrd")
+        key = plan.image_key(tree, target.name, target.identity(), epoch=self._epoch)
+        found = self._found("images", key, target.name)
         if found is not None:
             return found
         with self._cache.workspace(keep=self._options.keep_work) as workspace:
-            tar = self._plain(self._tree(base, tree, workspace), workspace)
-            self._progress("initrd: packing")
-            with _stage("initrd"):
-                packed = initrd.make(tar, workspace, epoch=self._epoch)
-            for warning in packed.warnings:
+            finished = _Finished(self._tree(base, tree, workspace), workspace)
+            self._progress(f"{target.name}: packing")
+            with _stage(target.name):
+                made = target.make(finished, workspace, epoch=self._epoch)
+            for warning in made.warnings:
                 self._progress(f"warning: {warning}")
-            notes = {"unpacked": str(packed.unpacked_bytes), "kernel": packed.kernel_version}
-            return self._cache.publish("images", key, {"kernel": packed.kernel, "initrd": packed.initrd}, notes)
+            notes = {"unpacked": str(made.unpacked_bytes), **made.notes}
+            return self._cache.publish("images", key, made.files, notes)
 
     def _found(self, kind: str, key: str, what: str) -> Entry | None:
         entry = self._cache.find(kind, key) if self._options.use_cache else None
@@ -176,11 +195,6 @@ class _Build:
         shutil.rmtree(tree)
         return self._cache.publish("trees", key, {"tree.tar.zst": tar}).path("tree.tar.zst")
 
-    def _plain(self, tar: Path, workspace: Path) -> Path:
-        plain = workspace / "tree.tar"
-        proc.run_sync(["zstd", "-q", "-d", "-f", str(tar), "-o", str(plain)], timeout_s=1800)
-        return plain
-
 
 @contextlib.contextmanager
 def _stage(name: str) -> Generator[None]:
@@ -205,21 +219,3 @@ def _epoch() -> int:
     if text and not text.isdigit():
         raise InvalidInput(f'SOURCE_DATE_EPOCH "{text}" is not a number of seconds')
     return int(text) if text else plan.DEFAULT_EPOCH
-
-
-def _deliver(source: Path, target: Path) -> None:
-    """Copy a file so that its target is the old or the new one, never a part; mode 0644."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise Unavailable(f'cannot write "{target}"') from error
-    aside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream, source.open("rb") as content:
-            shutil.copyfileobj(content, stream, 1 << 20)
-            os.fchmod(stream.fileno(), 0o644)
-        aside.replace(target)
-    except OSError as error:
-        raise Unavailable(f'cannot write "{target}"') from error
-    finally:
-        aside.unlink(missing_ok=True)

@@ -20,11 +20,12 @@ from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable, user_
 from megatools.vmbetter.building import Options, build
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import text
+from megatools.vmbetter.targets.registry import Wanted
 
 # Options of the whole tool that this version does not have; those that take a value, and those that do not
-_LATER_VALUES = tuple("-2 -size -format -mbr -isolinux -debootstrap-append --size --engine --compress".split())
-_LATER_SWITCHES = tuple("-1 -disk -iso -rootfs --disk --iso --rootfs --boot-test --update".split())
-_GO_SWITCHES = ("-v", "-noclean", "-dry-run", *_LATER_SWITCHES)
+_LATER_VALUES = tuple("-2 -mbr -isolinux -debootstrap-append --engine".split())
+_LATER_SWITCHES = tuple("-1 --boot-test --update".split())
+_GO_SWITCHES = ("-v", "-noclean", "-dry-run", "-disk", "-iso", "-rootfs", *_LATER_SWITCHES)
 _LEVELS = ("debug", "info", "warn", "error", "fatal")
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -92,6 +93,16 @@ def _add_later(command: _F) -> _F:
 @click.option("--json", "as_json", is_flag=True, help="print the result (or the merged config) as JSON")
 @click.option("--no-cache", is_flag=True, help="build every stage anew")
 @click.option("--cache", type=click.Path(path_type=Path), default=None, metavar="DIR", help="folder of the cache")
+@click.option("--initrd", "initrd", is_flag=True, help="kernel and initrd: what is made when no target is named")
+@click.option(
+    "--compress", default="", metavar="HOW", help="of the initrd: zstd, gzip, xz, lz4 or none (default: zstd)"
+)
+@click.option("-disk", "--disk", is_flag=True, help="a disk image with a boot loader")
+@click.option("-format", "--format", "disk_format", default="", metavar="F", help="qcow2, raw or vmdk (default: qcow2)")
+@click.option("-size", "--size", default="", metavar="SIZE", help="of the disk, as 4G or 700M (default: what it needs)")
+@click.option("-iso", "--iso", is_flag=True, help="a live CD image")
+@click.option("-rootfs", "--rootfs", is_flag=True, help="the tree itself as a folder NAME_rootfs")
+@click.option("--rootfs-tar", is_flag=True, help="the tree itself as NAME.tar")
 @click.option("-noclean", "--noclean", is_flag=True, help="keep the working folder until the next build")
 @click.option("-level", "--level", type=click.Choice(_LEVELS), default="info", help="how much is printed")
 @click.option("-v/-q", "--verbose/--quiet", "to_stderr", default=True, help="print progress to standard error")
@@ -99,7 +110,8 @@ def _add_later(command: _F) -> _F:
 @_add_later
 def _command(
     config: Path, name: str, branch: str, mirror: str, constraints: str, dry_run: bool, as_json: bool, no_cache: bool,
-    cache: Path | None, noclean: bool, level: str, to_stderr: bool, logfile: Path | None,
+    cache: Path | None, initrd: bool, compress: str, disk: bool, disk_format: str, size: str, iso: bool, rootfs: bool,
+    rootfs_tar: bool, noclean: bool, level: str, to_stderr: bool, logfile: Path | None,
 ) -> None:  # fmt: skip
     """Build a Debian kernel and initrd from CONFIG into the current directory."""
     given = frozenset(constraints.replace(",", " ").split()) or DEFAULT_CONSTRAINTS
@@ -112,10 +124,13 @@ def _command(
         return
     if "/" in name:
         raise InvalidInput(f'output name "{name}" must not contain "/"')
-    options = Options(name, branch, mirror, given, use_cache=not no_cache, keep_work=noclean, cache_root=cache)
-    image = build(config, output_dir=Path.cwd(), progress=journal.progress, detail=journal.detail, options=options)
+    options = Options(
+        name, branch, mirror, given, use_cache=not no_cache, keep_work=noclean, cache_root=cache,
+        targets=Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar),
+    )  # fmt: skip
+    result = build(config, output_dir=Path.cwd(), progress=journal.progress, detail=journal.detail, options=options)
     if as_json:
-        click.echo(msgspec.json.encode({"kernel": str(image.kernel), "initrd": str(image.initrd)}).decode())
+        click.echo(msgspec.json.encode({suffix: str(path) for suffix, path in result.files.items()}).decode())
 
 
 def _plain_flags(arguments: list[str]) -> list[str]:

@@ -25,6 +25,6 @@ def tree_key(packages_sha256: str, recipe: Recipe, overlays: list[list[list[obje
     return key_of("tree", TREE_FORMAT, packages_sha256, overlays, scripts, epoch)
 
 
-def image_key(tree: str, target: str, *, target_format: int, compressor: str, epoch: int) -> str:
-    """The key of a target made from a tree."""
-    return key_of("image", tree, target, target_format, compressor, epoch)
+def image_key(tree: str, target: str, identity: object, *, epoch: int) -> str:
+    """The key of a target made from a tree; `identity` is all that decides it beside the tree."""
+    return key_of("image", tree, target, identity, epoch)

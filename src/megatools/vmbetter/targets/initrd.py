@@ -10,12 +10,14 @@ import fnmatch
 import re
 import tarfile
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput
 from megatools.vmbetter.targets import newc
+from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
 FORMAT = 1
 _LEFT_OUT = (
@@ -35,14 +37,23 @@ _LEFT_OUT = (
 _SMALL_BYTES = 64 << 20
 
 
-class Packed(msgspec.Struct, frozen=True):
-    """The result, with the tree's size once unpacked and the kernel's version."""
+class InitrdTarget(msgspec.Struct, frozen=True):
+    """Kernel and initrd; `compress` is empty (zstd, harder for small trees) or as `--compress` has it."""
 
-    kernel: Path
-    initrd: Path
-    unpacked_bytes: int
-    kernel_version: str
-    warnings: tuple[str, ...] = ()
+    compress: str = ""
+    name: ClassVar[str] = "initrd"
+
+    def identity(self) -> object:
+        """The format, the compressor and its version."""
+        return [FORMAT, self.compress, proc.run_sync(["zstd", "--version"], timeout_s=30).text.strip()]
+
+    def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
+        """Kernel and initrd from a tree. Raises InvalidInput when it has no kernel."""
+        return make(tree.tar(), workspace, epoch=epoch)
+
+    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+        """NAME.kernel and NAME.initrd."""
+        return deliver_files(files, directory, name)
 
 
 def belongs(name: str) -> bool:
@@ -50,7 +61,7 @@ def belongs(name: str) -> bool:
     return not any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_OUT)
 
 
-def make(tree: Path, workspace: Path, *, epoch: int) -> Packed:
+def make(tree: Path, workspace: Path, *, epoch: int) -> Made:
     """Kernel and initrd from a tree's tar (not compressed). Raises InvalidInput when it has no kernel."""
     kernel, plain, initrd = workspace / "kernel", workspace / "initrd.cpio", workspace / "initrd"
     warnings: list[str] = []
@@ -70,7 +81,8 @@ def make(tree: Path, workspace: Path, *, epoch: int) -> Packed:
     level = "-19" if unpacked < _SMALL_BYTES else "-3"
     proc.run_sync(["zstd", "-q", "-f", level, "-T0", str(plain), "-o", str(initrd)], timeout_s=1800)
     plain.unlink()
-    return Packed(kernel, initrd, unpacked, version, tuple(warnings))
+    files = {"kernel": kernel, "initrd": initrd}
+    return Made(files, unpacked, tuple(warnings), {"kernel": version})
 
 
 def _newest_kernel(names: dict[str, tarfile.TarInfo], warnings: list[str]) -> str:

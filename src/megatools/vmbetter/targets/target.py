@@ -1,0 +1,101 @@
+"""What a target is: something a finished tree is turned into. The builder knows targets through this alone.
+
+A target is made by the registry from what was asked on the command line, is cached under its `identity`, and says how
+its files are named. One file of this folder for each kind.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from megatools.hostkit.errors import Unavailable
+
+
+class Tree(Protocol):
+    """The finished tree, as targets read it."""
+
+    def tar(self) -> Path:
+        """The whole tree as a plain (not compressed) tar: names begin with `./`, extended attributes are pax's."""
+        ...
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a target made, in the workspace: files by the suffix of the result (`NAME.<suffix>`).
+
+    `notes` are kept with the files; `unpacked` (bytes of the tree) is asked for. Warnings are shown once, when made.
+    """
+
+    files: dict[str, Path]
+    unpacked_bytes: int
+    warnings: tuple[str, ...] = ()
+    notes: dict[str, str] = {}
+
+
+class Target(Protocol):
+    """One kind of result, with its options."""
+
+    @property
+    def name(self) -> str:
+        """The kind, as people read it: `initrd`, `disk`, `iso`, `rootfs`."""
+        ...
+
+    def identity(self) -> object:
+        """All that decides the result beside the tree, as JSON's types: format number, options, tool versions."""
+        ...
+
+    def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
+        """Turn a tree into files of the workspace. Same tree, identity and epoch: same bytes."""
+        ...
+
+    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+        """Put cached files, by suffix, where the user wants them; what was written, by suffix."""
+        ...
+
+
+def deliver_files(files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    """What `deliver` usually is: `NAME.<suffix>` for each file."""
+    written = {suffix: directory / f"{name}.{suffix}" for suffix in files}
+    for suffix, source in files.items():
+        deliver_file(source, written[suffix])
+    return written
+
+
+def deliver_file(source: Path, target: Path) -> None:
+    """Copy a file so that its target is the old or the new one, never a part; mode 0644, holes kept."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise Unavailable(f'cannot write "{target}"') from error
+    aside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream, source.open("rb") as content:
+            _copy_data(content.fileno(), stream.fileno(), os.fstat(content.fileno()).st_size)
+            os.fchmod(stream.fileno(), 0o644)
+        aside.replace(target)
+    except OSError as error:
+        raise Unavailable(f'cannot write "{target}"') from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _copy_data(source: int, target: int, size: int) -> None:
+    """Copy what is not a hole, between descriptors, in the kernel."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            break
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        while at < end:
+            copied = os.sendfile(target, source, at, end - at)
+            if not copied:
+                break
+            at += copied
+    os.ftruncate(target, size)
