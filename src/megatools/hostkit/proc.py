@@ -52,6 +52,15 @@ class Identity:
     boot_id: str
 
 
+@dataclass(frozen=True)
+class Account:
+    """Whom a program runs as; only root may give it to others."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment programs get: PATH, HOME, a C.UTF-8 locale, and what the caller adds."""
     path = os.environ.get("PATH", "")
@@ -211,8 +220,9 @@ def spawn(
     new_session: bool = True,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    account: Account | None = None,
 ) -> Child:
-    """Start a long-lived program and return at once. Streams are file descriptors.
+    """Start a long-lived program and return at once. Streams are file descriptors; `account` is whom it runs as.
 
     Raises NotFound when the program is absent, Unavailable when the kernel refuses a process.
     """
@@ -226,6 +236,9 @@ def spawn(
             start_new_session=new_session,
             env=environment(env),
             cwd=cwd,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=account.groups if account else None,
         )
     except FileNotFoundError as error:
         raise NotFound(f'program "{argv[0]}" is not on this host', hint="run scripts/install") from error
