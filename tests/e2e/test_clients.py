@@ -97,7 +97,8 @@ class Client:
     def launch(self) -> None:
         """One VM at most for each client at a time, and only sometimes: two processors do the work."""
         if self._chance.random() > 0.02:
-            return self.echo()
+            self.echo()
+            return
         name = self.word()
         self.ask("vm config memory 16", "vm config vga none")
         (launched, listed) = self.ask(f"vm launch kvm {name}", ".columns name,state vm info")
@@ -150,7 +151,7 @@ ENDING = ("quit", "exit", "nuke")
 STRING, LITERAL, COMMAND, CHOICE, LIST = 8, 2, 4, 16, 32
 WORDS = {
     "vlan": "7",
-    "path": "/tmp/no-such-path",  # noqa: S108
+    "path": "/tmp/no-such-path",
     "ip": "10.3.0.1/24",
     "command": "true",
     "delay": "1",
