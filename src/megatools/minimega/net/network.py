@@ -72,6 +72,11 @@ class Network:
 
     # what vm calls
 
+    @property
+    def offloads(self) -> bool:
+        """Whether bridges complete checksums: the kernel's datapath does, the one in userspace does not."""
+        return not self._switch.userspace
+
     async def attach(self, ports: Sequence[Port]) -> None:
         """Make taps and put them on their bridges: `make`, then `plug`; all or nothing."""
         await self.make(ports)

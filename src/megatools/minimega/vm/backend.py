@@ -30,12 +30,16 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Site:
-    """Where and as what one VM lives on this host: `plan` has its MACs filled in, `taps` follow `plan.nics`."""
+    """Where and as what one VM lives on this host: `plan` has its MACs filled in, `taps` follow `plan.nics`.
+
+    `offload`: the network completes what guests leave to it (checksums, segmentation).
+    """
 
     plan: VmPlan
     id: int
     directory: Path
     taps: tuple[str, ...]
+    offload: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@
     directories                     one worker thread
     overlays, checks                each VM by itself
     journal: intents                one write
-    network: taps and ports         one transaction
-    processes                       some at a time, each ready when its monitor greets
-    journal: launched               as they get ready (the journal commits them in groups)
+    network: taps                   all of them
+    network: ports  |  processes    one transaction, and meanwhile some processes at a time (their monitor greets)
+    journal: launched               one group
     what failed                     undone, each VM by itself, ports in one batch
 
 A VM that fails does not hold up the others.
@@ -32,6 +32,7 @@ from megatools.minimega.vm.records import KIND
 from megatools.minimega.vm.settings import VmSettings
 
 _log = logging.getLogger(__name__)
+_SETTLING = 500  # journal writes waiting at once; they are committed in groups
 
 
 class Launcher:
@@ -46,6 +47,7 @@ class Launcher:
         self._backends = backends
         self._spawning = asyncio.Semaphore(settings.concurrent_spawns)
         self._preparing = asyncio.Semaphore(settings.concurrent_spawns)
+        self._settling = asyncio.Semaphore(_SETTLING)
         self._stopping = False
 
     def stop(self) -> None:
@@ -64,8 +66,11 @@ class Launcher:
             await attempt.all(self._make)
             await attempt.each(self._preparing, self._prepare)
             await attempt.all(self._intend)
-            await attempt.all(self._attach)
-            await attempt.each(self._spawning, lambda machine: self._spawn(machine, attempt, on_ready))
+            await attempt.all(self._make_taps)
+            async with asyncio.TaskGroup() as group:  # the switch and the processes are busy on different processors
+                group.create_task(attempt.all(self._plug))
+                group.create_task(attempt.each(self._spawning, self._spawn))
+            await attempt.each(self._settling, lambda machine: self._settle(machine, attempt, on_ready))
         finally:
             await self._undo(attempt.unfinished(), again=again)
         return attempt.errors
@@ -81,26 +86,24 @@ class Launcher:
         """Name the taps and journal what is about to be made, so that a crash can undo it."""
         names = iter(self._network.new_tap_names(sum(len(machine.site.plan.nics) for machine in machines)))
         for machine in machines:
-            machine.site = replace(machine.site, taps=tuple(next(names) for _ in machine.site.plan.nics))
+            taps = tuple(next(names) for _ in machine.site.plan.nics)
+            machine.site = replace(machine.site, taps=taps, offload=self._network.offloads)
         await self._journal.write(*(_put(machine) for machine in machines))
 
-    async def _attach(self, machines: Sequence[Machine]) -> None:
-        ports = [port for machine in machines for port in ports_of(machine)]
-        if ports:
-            await self._network.attach(ports)
+    async def _make_taps(self, machines: Sequence[Machine]) -> None:
+        await self._network.make(_ports(machines))
 
-    async def _spawn(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
+    async def _plug(self, machines: Sequence[Machine]) -> None:
+        await self._network.plug(_ports(machines))
+
+    async def _spawn(self, machine: Machine) -> None:
         if self._stopping:
             raise Unavailable("minimega is ending")
         directory.write_taps(machine.site)
-        instance = await self._backend(machine).launch(machine.site, machine.listener())
-        machine.launched(instance)
-        try:
-            await self._journal.write(Put(KIND, machine.uuid, machine.namespace, machine.record(launched=True)))
-        except BaseException:  # not durable, or no longer wanted: then there is no such VM
-            machine.instance = None
-            await instance.end()
-            raise
+        machine.launched(await self._backend(machine).launch(machine.site, machine.listener()))
+
+    async def _settle(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
+        await self._journal.write(Put(KIND, machine.uuid, machine.namespace, machine.record(launched=True)))
         machine.settled()
         attempt.finish(machine)
         on_ready(machine)
@@ -108,6 +111,7 @@ class Launcher:
     async def _undo(self, machines: Sequence[Machine], *, again: bool) -> None:
         if not machines:
             return
+        await asyncio.gather(*(_end(machine) for machine in machines))
         taps = [tap for machine in machines for tap in machine.site.taps]
         try:
             if taps:
@@ -183,6 +187,17 @@ class _Attempt:
         except MegaError as error:
             for machine in machines:
                 self.fail(machine, error)
+
+
+async def _end(machine: Machine) -> None:
+    """No such VM after all: end its process, if it has one."""
+    instance, machine.instance = machine.instance, None
+    if instance is not None:
+        await instance.end()
+
+
+def _ports(machines: Sequence[Machine]) -> list[Port]:
+    return [port for machine in machines for port in ports_of(machine)]
 
 
 def ports_of(machine: Machine) -> list[Port]:

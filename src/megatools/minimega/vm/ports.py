@@ -13,8 +13,17 @@ __all__ = ["Addresses", "Port", "Ports"]
 class Ports(Protocol):
     """Taps on bridges, in batches: one call per batch of VMs."""
 
-    async def attach(self, ports: Sequence[Port], /) -> None:
-        """Make the taps and put them on their bridges, all or none; raises after undoing."""
+    @property
+    def offloads(self) -> bool:
+        """Whether bridges complete the checksums that guests leave to their network card."""
+        ...
+
+    async def make(self, ports: Sequence[Port]) -> None:
+        """Make the taps, all or none; they carry nothing until `plug`."""
+        ...
+
+    async def plug(self, ports: Sequence[Port]) -> None:
+        """Put taps that were made on their bridges, all at once; a failure removes them all."""
         ...
 
     async def detach(self, taps: Sequence[str], /) -> None:

@@ -22,7 +22,7 @@ MACHINES: dict[str, MachineSpec] = {
         memory_mib=128,
         vga="none",
         ports=(AGENT,),
-        nics=(Interface("mega_tap0", "00:15:17:00:00:01"),),
+        nics=(Interface("mega_tap0", "00:15:17:00:00:01", offload=False),),
         monitor_fd=12,
     ),
     "default-kvm": replace(PLAIN, accelerator="kvm", ports=(AGENT,), monitor_fd=12),

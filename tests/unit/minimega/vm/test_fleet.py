@@ -282,7 +282,8 @@ def test_recovery_adopts_lists_and_keeps(world: World) -> None:
     assert "7" not in world.instance_directories()
 
 
-def test_a_cancelled_launch_leaves_nothing(world: World) -> None:
+@pytest.mark.parametrize("step", ["make", "plug"])
+def test_a_cancelled_launch_leaves_nothing(world: World, step: str) -> None:
     async def scenario() -> None:
         async with world.daemon() as fleet:
             started = asyncio.Event()
@@ -291,7 +292,7 @@ def test_a_cancelled_launch_leaves_nothing(world: World) -> None:
                 started.set()
                 await asyncio.Event().wait()
 
-            world.ports.attach = hang  # type: ignore[method-assign]
+            setattr(world.ports, step, hang)
             task = asyncio.create_task(fleet.launch([plan("a")]))
             await started.wait()
             task.cancel()
@@ -299,6 +300,23 @@ def test_a_cancelled_launch_leaves_nothing(world: World) -> None:
                 await task
             assert fleet.names(NS) == frozenset()
         assert world.records() == [] and world.instance_directories() == []
+        assert world.backend.instances == {}
+
+    run(scenario)
+
+
+def test_processes_end_when_the_switch_refuses_meanwhile(world: World) -> None:
+    def refuse(_ports: object) -> None:
+        raise Unavailable("the switch is dead")
+
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            world.ports.refuse = refuse
+            results = await fleet.launch([plan("a"), plan("b")])
+            assert [str(result.error) for result in results] == ["the switch is dead"] * 2
+            assert [instance.ended for instance in world.backend.launched] == [True, True]
+            assert fleet.rows() == []
+        assert world.backend.instances == {} and world.records() == [] and world.instance_directories() == []
 
     run(scenario)
 

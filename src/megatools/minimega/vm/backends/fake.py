@@ -23,6 +23,7 @@ class FakeInstance:
         self.listener = listener
         self.turning = False
         self.released = False
+        self.ended = False
 
     @property
     def identity(self) -> Identity:
@@ -45,6 +46,7 @@ class FakeInstance:
 
     async def end(self) -> None:
         """End, and say so."""
+        self.ended = True
         self.listener(Ended(clean=True))
 
     def die(self, reason: str) -> None:
@@ -67,6 +69,7 @@ class FakeBackend:
         self.failures: dict[tuple[str, str], MegaError] = {}
         self.instances: dict[str, FakeInstance] = {}
         self.lost: set[str] = set()
+        self.launched: list[FakeInstance] = []
 
     @property
     def kind(self) -> VmKind:
@@ -89,6 +92,7 @@ class FakeBackend:
         """A VM, or the error asked for."""
         self._maybe_fail("launch", site)
         self.instances[site.plan.uuid] = FakeInstance(site, listener)
+        self.launched.append(self.instances[site.plan.uuid])
         return self.instances[site.plan.uuid]
 
     async def adopt(self, site: Site, identity: Identity | None, listener: Listener) -> Instance | None:
@@ -113,10 +117,18 @@ class FakePorts:
         self.refuse: Callable[[Sequence[Port]], None] = lambda _ports: None
         self._count = 0
 
-    async def attach(self, ports: Sequence[Port]) -> None:
+    @property
+    def offloads(self) -> bool:
+        """They do."""
+        return True
+
+    async def make(self, ports: Sequence[Port]) -> None:
+        """Count the batch."""
+        self.batches.append(len(ports))
+
+    async def plug(self, ports: Sequence[Port]) -> None:
         """Remember them, all or none."""
         self.refuse(ports)
-        self.batches.append(len(ports))
         self.attached |= {port.tap: port for port in ports}
 
     async def detach(self, taps: Sequence[str]) -> None:

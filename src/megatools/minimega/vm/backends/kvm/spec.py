@@ -42,7 +42,7 @@ def machine_spec(
         cdrom=config.cdrom,
         disks=_disks(config, disks),
         nics=tuple(
-            Interface(tap, nic.mac, nic.driver or DEFAULT_NIC_DRIVER)
+            Interface(tap, nic.mac, nic.driver or DEFAULT_NIC_DRIVER, site.offload)
             for tap, nic in zip(site.taps, plan.nics, strict=True)
         ),
         serial_paths=tuple(site.directory / f"serial{number}" for number in range(config.serial_ports)),
