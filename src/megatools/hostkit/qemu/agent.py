@@ -93,11 +93,16 @@ class Agent:
         pid = _decode(started, _Pid).pid
         try:
             async with asyncio.timeout(timeout_s):
-                while not (status := _decode(await self._ask("guest-exec-status", {"pid": pid}), _Status)).exited:
+                status = await self._status(pid)
+                while not status.exited:
                     await asyncio.sleep(_POLL_S)
+                    status = await self._status(pid)
         except TimeoutError as error:
             raise Unavailable(f'"{argv[0]}" in the guest did not finish within {timeout_s:g} s') from error
         return ProgramResult(status.exitcode, base64.b64decode(status.out_data), base64.b64decode(status.err_data))
+
+    async def _status(self, pid: int) -> _Status:
+        return _decode(await self._ask("guest-exec-status", {"pid": pid}), _Status)
 
     async def _ask(self, command: str, arguments: dict[str, object] | None = None) -> msgspec.Raw:
         request: dict[str, object] = {"execute": command}

@@ -306,12 +306,13 @@ def test_a_cancelled_launch_leaves_nothing(world: World, step: str) -> None:
 
 
 def test_processes_end_when_the_switch_refuses_meanwhile(world: World) -> None:
-    def refuse(_ports: object) -> None:
+    async def refuse(_ports: object) -> None:
+        await until(lambda: len(world.backend.launched) == 2)
         raise Unavailable("the switch is dead")
 
     async def scenario() -> None:
         async with world.daemon() as fleet:
-            world.ports.refuse = refuse
+            setattr(world.ports, "plug", refuse)  # noqa: B010 - mypy refuses an assignment to a method
             results = await fleet.launch([plan("a"), plan("b")])
             assert [str(result.error) for result in results] == ["the switch is dead"] * 2
             assert [instance.ended for instance in world.backend.launched] == [True, True]
