@@ -136,7 +136,7 @@ def test_vga_none_drops_screen_and_tablet_and_nothing_else(daemon: Daemon) -> No
     for part in ("usb-tablet", "-vga std", "-vnc unix:"):
         assert part in full
         assert part not in lean
-    for part in ("virtserialport", "ide-cd"):
+    for part in ("virtserialport", "media=cdrom"):
         assert part in full
         assert part in lean
     assert "has no screen" in daemon.refused("vm screenshot lean") or "not running" in daemon.refused(
