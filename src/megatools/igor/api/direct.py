@@ -27,13 +27,12 @@ class DirectDoor:
 
 def may_write(config: Config) -> bool:
     """Whether the caller may write the store (by real uid: no setuid bit counts), or may make it."""
-    place = config.state / DATABASE
-    if place.exists():
-        return os.access(place, os.W_OK) and os.access(config.state, os.W_OK | os.X_OK)
-    nearest = config.state
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    return not os.access(config.state, os.F_OK) and nearest != config.state and os.access(nearest, os.W_OK)
+    state = config.state
+    if os.access(state / DATABASE, os.F_OK):
+        return os.access(state / DATABASE, os.W_OK) and os.access(state, os.W_OK | os.X_OK)
+    while not os.access(state, os.F_OK) and state != state.parent:
+        state = state.parent
+    return os.access(state, os.W_OK | os.X_OK)
 
 
 def open_door(config: Config) -> DirectDoor:

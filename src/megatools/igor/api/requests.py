@@ -289,3 +289,15 @@ class Token(msgspec.Struct, frozen=True):
 
 
 Answer: TypeAlias = Done | Overview | HostList | ProfileList | NodeResults | StatsTable | CheckReport | Token
+
+ANSWERS: dict[type[Request], type[Answer]] = {
+    Show: Overview,
+    GetHosts: HostList,
+    SetHosts: HostList,
+    GetProfiles: ProfileList,
+    Power: NodeResults,
+    Stats: StatsTable,
+    Check: CheckReport,
+    MakeToken: Token,
+}
+"""What kind of answer a request gets; those not named here get Done."""

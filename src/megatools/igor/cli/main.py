@@ -1,17 +1,21 @@
-"""The igor program: in this version it says only that igor is not there yet (the issue "igor" builds it)."""
+"""The program `igor`."""
 
 from __future__ import annotations
 
 import sys
 
-from megatools.hostkit.errors import Unavailable, user_text
+from megatools.igor.cli import reach
 
 
-def main() -> None:
-    """Say truthfully that nothing can be reserved yet, and exit with the status of `Unavailable`."""
-    error = Unavailable(
-        "igor is not available in this version yet",
-        hint="minimega is; nothing was reserved, changed or deleted",
-    )
-    print(f"igor: {user_text(error)}", file=sys.stderr)
-    sys.exit(error.exit_code)
+def main() -> int:
+    """Run the program; returns its exit status."""
+    from megatools.igor.cli.program import run
+
+    warning = reach.setuid_warning(sys.argv[0])
+    if warning:
+        reach.warn(warning)
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

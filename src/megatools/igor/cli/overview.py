@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from megatools.igor.api.requests import Overview
 from megatools.igor.cli.racks import RESET, diagram
 from megatools.igor.model.host import Host
-from megatools.igor.model.nodes import from_text
+from megatools.igor.model.nodes import from_text, of
 from megatools.igor.model.reservation import Kind, Reservation, State
 from megatools.igor.run.transitions import spoken
 
 HEADER = ("NAME", "OWNER", "TIME LEFT", "NODES")
 LONG_HEADER = ("NAME", "OWNER", "GROUP", "TIME LEFT", "START", "END", "KIND", "SIZE", "NODES")
 _MINE, _DOWN, _BLOCKED = "\x1b[30;42m", "\x1b[37;41m", "\x1b[37;100m"
-_OTHERS = tuple(
-    f"\x1b[30;{code}m" for code in ("43", "44", "45", "46", "47", "103", "104", "105", "106", "102", "107")
-)
+_OTHERS = tuple(f"\x1b[30;{code}m" for code in ("43", "44", "45", "46", "47", "103", "104", "105", "106", "102", "107"))
 
 
 def text_of(overview: Overview, *, colours: bool, long: bool = False, racks: bool = True) -> str:
@@ -31,7 +29,9 @@ def text_of(overview: Overview, *, colours: bool, long: bool = False, racks: boo
         parts.append(diagram(overview.cluster, paint))
     parts.append(_table(overview, long=long))
     if colours and racks:
-        legend = f"{_MINE} mine {RESET}  {_OTHERS[0]} reserved {RESET}  {_DOWN} down {RESET}  {_BLOCKED} blocked {RESET}"
+        legend = (
+            f"{_MINE} mine {RESET}  {_OTHERS[0]} reserved {RESET}  {_DOWN} down {RESET}  {_BLOCKED} blocked {RESET}"
+        )
         parts.append(f"\n{legend}")
     return "\n".join(parts)
 
@@ -72,7 +72,7 @@ def time_left(reservation: Reservation, now_s: int) -> str:
 
 def _table(overview: Overview, *, long: bool) -> str:
     cluster = overview.cluster
-    rows = [LONG_HEADER if long else HEADER]
+    rows: list[tuple[str, ...]] = [LONG_HEADER if long else HEADER]
     rows.append(_special("DOWN", cluster.written(from_text(overview.down)), long=long))
     rows.extend(
         _special("BLOCKED", f"{cluster.written(from_text(spans))} ({reason})", long=long)
@@ -96,12 +96,10 @@ def _special(name: str, written: str, *, long: bool) -> tuple[str, ...]:
 
 
 def _blocked(hosts: Sequence[Host]) -> list[tuple[str, str]]:
-    from megatools.igor.model import nodes
-
     reasons: dict[str, list[int]] = {}
     for host in hosts:
         reasons.setdefault(host.blocked, []).append(host.number)
-    return [(reason, nodes.of(numbers).text()) for reason, numbers in reasons.items()]
+    return [(reason, of(numbers).text()) for reason, numbers in reasons.items()]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

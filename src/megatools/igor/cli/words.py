@@ -47,7 +47,7 @@ def moment_s(text: str, now: datetime) -> int:
         return round((today if today >= local else today + timedelta(days=1)).timestamp())
     for form in _FORMATS:
         try:
-            return round(datetime.strptime(spoken, form).astimezone().timestamp())  # noqa: DTZ007 - local on purpose
+            return round(datetime.strptime(spoken, form).astimezone().timestamp())
         except ValueError:
             continue
     raise InvalidInput(f'"{text}" is not a time', hint="write 2026-11-23 18:30, 18:30 or +3h")
