@@ -122,7 +122,7 @@ def command_line(words: tuple[str, ...], namespace: str) -> str:
 
 def run(flags: Flags) -> int:
     """Run the command after `-e` on the daemon and print what it answers; returns the exit status."""
-    if not flags.words:
+    if not any(word.strip() for word in flags.words):
         complain("no command given\nhint: minimega -e version")
         return NO_DAEMON
     try:

@@ -5,6 +5,7 @@ The thin client is decided before anything heavy is imported.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from megatools.minimega.app import client
@@ -15,6 +16,16 @@ USAGE_STATUS = 2
 
 def main() -> int:
     """Run the program; returns its exit status."""
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return client.OK
+    return status
+
+
+def _run() -> int:
     try:
         flags = parse(sys.argv[1:])
     except FlagError as error:

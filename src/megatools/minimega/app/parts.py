@@ -105,7 +105,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             settings=vm_settings,
         )
         namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
-        programs = Programs(supervisor)
+        programs = Programs(supervisor, home.base / "background")
         hosts = LocalHosts(host, _handlers(settings, stack, fleet, programs))
         active = ActiveNamespace()
         web = WebServer(LocalFleet(hosts, fleet), supervisor)

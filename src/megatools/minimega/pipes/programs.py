@@ -5,8 +5,9 @@ The words are an argument list, never a shell's text. Finished background progra
 
 from __future__ import annotations
 
+import asyncio
 import os
-import tempfile
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,14 @@ class _Program:
 class Programs:
     """The background programs of this daemon."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, home: Path) -> None:
+        """`home` is a directory for what programs write: made when one starts, emptied of what a dead daemon left."""
         self._supervisor = supervisor
         self._programs: dict[int, _Program] = {}
         self._next = 1
-        self._home = Path(tempfile.mkdtemp(prefix="minimega-background-"))
+        self._home = home
+        if home.exists():
+            shutil.rmtree(home)
 
     def handlers(self) -> Handlers:
         """What hosts can be asked."""
@@ -98,11 +102,11 @@ class Programs:
 
     async def close(self) -> None:
         """Forget everything; programs that run go on."""
-        for program in self._programs.values():
-            _remove(program)
-        self._home.rmdir()
+        if self._home.exists():
+            await asyncio.to_thread(shutil.rmtree, self._home)
 
     async def _run(self, _namespace: str, asked: RunProgram) -> Answer:
+        _check_program(asked.argv[0])
         done = await proc.run(asked.argv, timeout_s=_SHELL_LIMIT_S, check=False)
         if done.status != 0:
             both = [done.text.rstrip(), proc.failure_text(done)]
@@ -112,7 +116,9 @@ class Programs:
         )
 
     async def _start(self, _namespace: str, asked: StartProgram) -> Answer:
+        _check_program(asked.argv[0])
         number, self._next = self._next, self._next + 1
+        self._home.mkdir(mode=0o700, exist_ok=True)
         output, error = self._home / f"{number}.out", self._home / f"{number}.err"
         out_fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         err_fd = os.open(error, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -161,6 +167,11 @@ class Programs:
         if program is None:
             raise NotFound("provided id does not exist in background process table")
         return program
+
+
+def _check_program(name: str) -> None:
+    if proc.which(name) is None:
+        raise NotFound(f'program "{name}" is not on this host', hint='for the words of a shell: shell sh -c "..."')
 
 
 def _row(program: _Program) -> ProgramRow:
