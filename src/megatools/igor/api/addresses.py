@@ -1,14 +1,28 @@
-"""The addresses of nodes, from the host's resolver; the engine is given it, tests give another."""
+"""The addresses of nodes, from the hosts file and the host's resolver; the engine is given it, tests give another."""
 
 from __future__ import annotations
 
-import socket
+from megatools.hostkit.hostnames import HOSTS_FILE, HostNames
 
 
-def resolve_ipv4(name: str) -> str:
-    """The first IPv4 address of a name, or an empty text when it has none."""
+class Addresses:
+    """Looks names up; reads the hosts file again when it has changed."""
+
+    def __init__(self) -> None:
+        self._names: HostNames | None = None
+        self._stamp = (0, 0)
+
+    def __call__(self, name: str) -> str:
+        """The IPv4 address of a name, or an empty text when it has none."""
+        stamp = _stamp()
+        if self._names is None or stamp != self._stamp:
+            self._names, self._stamp = HostNames(), stamp
+        return self._names.address(name)
+
+
+def _stamp() -> tuple[int, int]:
     try:
-        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+        status = HOSTS_FILE.stat()
     except OSError:
-        return ""
-    return str(found[0][4][0]) if found else ""
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino

@@ -24,6 +24,20 @@ from megatools.igor.store.change import Change
 from megatools.igor.store.store import Store
 
 
+class Images(msgspec.Struct, frozen=True):
+    """A kernel and an initrd of a request: freshly staged, or of a profile (then nothing is staged)."""
+
+    kernel: ContentHash = ContentHash("")
+    initrd: ContentHash = ContentHash("")
+    args: str = ""
+    staged: tuple[Staged, ...] = ()
+
+    def adopt(self, change: Change) -> None:
+        """Take what was staged into the store."""
+        for one in self.staged:
+            change.adopt(one.image, one.temporary)
+
+
 class Context(msgspec.Struct, frozen=True):
     """One request's surroundings."""
 
@@ -33,6 +47,7 @@ class Context(msgspec.Struct, frozen=True):
     now_s: int
     files: Sequence[int]
     resolve: Resolve
+    images: Images | None = None  # already copied by who asks (the service copies before it takes the store's lock)
 
     @property
     def cluster(self) -> Cluster:
@@ -76,26 +91,15 @@ class Context(msgspec.Struct, frozen=True):
         return name
 
 
-class Images(msgspec.Struct, frozen=True):
-    """A kernel and an initrd of a request: freshly staged, or of a profile (then nothing is staged)."""
-
-    kernel: ContentHash = ContentHash("")
-    initrd: ContentHash = ContentHash("")
-    args: str = ""
-    staged: tuple[Staged, ...] = ()
-
-    def adopt(self, change: Change) -> None:
-        """Take what was staged into the store."""
-        for one in self.staged:
-            change.adopt(one.image, one.temporary)
-
-
 @contextmanager
 def staged_images(context: Context, kernel: int, initrd: int, names: tuple[str, str]) -> Iterator[Images]:
     """Copy a request's files aside for the time of the block; what was not adopted by then is removed.
 
     `kernel` and `initrd` are positions in the request's files, or -1. Raises as `boot.content.stage`.
     """
+    if context.images is not None:
+        yield context.images
+        return
     staged: list[Staged] = []
     try:
         hashes = [ContentHash(""), ContentHash("")]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from megatools.igor.api.engine import Engine, open_engine
+from megatools.igor.api.engine import Engine, open_engine, work_off
 from megatools.igor.api.people import caller
-from megatools.igor.api.requests import Answer, AnyRequest
+from megatools.igor.api.requests import Answer, AnyRequest, GetHosts, GetProfiles, Power, Show, Stats, Tick
 from megatools.igor.model.config import Config
 from megatools.igor.model.person import Person
 from megatools.igor.store.store import DATABASE
@@ -22,7 +22,13 @@ class DirectDoor:
 
     def ask(self, request: AnyRequest, files: Sequence[int] = ()) -> Answer:
         """See `doors.Door`."""
-        return self.engine.ask(self.person, request, files)
+        answer = self.engine.ask(self.person, request, files)
+        if not isinstance(request, _QUIET):
+            work_off(self.engine.store, self.engine.config)
+        return answer
+
+
+_QUIET = (Show, GetHosts, GetProfiles, Stats, Power, Tick)
 
 
 def may_write(config: Config) -> bool:

@@ -6,14 +6,15 @@ The engine believes the person it is given; who that is, the doors find out (`ap
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from megatools.hostkit.clock import Clock, SystemClock
 from megatools.hostkit.errors import InvalidInput, PermissionDenied
 from megatools.igor.api import changing, showing, submitting
-from megatools.igor.api.addresses import resolve_ipv4
-from megatools.igor.api.context import Context
+from megatools.igor.api.addresses import Addresses
+from megatools.igor.api.context import Context, Images, staged_images
 from megatools.igor.api.requests import (
     Answer,
     AnyRequest,
@@ -41,7 +42,7 @@ from megatools.igor.api.requests import (
 from megatools.igor.model.config import Config
 from megatools.igor.model.person import Person
 from megatools.igor.plan import policy
-from megatools.igor.run.transitions import Resolve
+from megatools.igor.run.transitions import Resolve, catch_up
 from megatools.igor.store.store import Store
 
 
@@ -49,27 +50,43 @@ class Engine:
     """Answers requests from a store and a configuration; one per thread."""
 
     def __init__(
-        self, config: Config, store: Store, *, clock: Clock | None = None, resolve: Resolve = resolve_ipv4
+        self, config: Config, store: Store, *, clock: Clock | None = None, resolve: Resolve | None = None
     ) -> None:
         self.config = config
         self.store = store
         self._clock: Clock = clock or SystemClock()
-        self._resolve = resolve
+        self._resolve: Resolve = resolve or Addresses()
 
     def now_s(self) -> int:
         """The time, in whole seconds since 1970."""
         return int(self._clock.now().timestamp())
 
-    def context(self, person: Person, files: Sequence[int] = ()) -> Context:
+    def context(self, person: Person, files: Sequence[int] = (), images: Images | None = None) -> Context:
         """The surroundings of one request of a person."""
-        return Context(self.store, self.config, person, self.now_s(), files, self._resolve)
+        return Context(self.store, self.config, person, self.now_s(), files, self._resolve, images)
 
-    def ask(self, person: Person, request: AnyRequest, files: Sequence[int] = ()) -> Answer:
+    def ask(
+        self, person: Person, request: AnyRequest, files: Sequence[int] = (), images: Images | None = None
+    ) -> Answer:
         """The answer to a request; raises the kinds of hostkit.errors, and then nothing has changed.
 
-        `files` are open descriptors that the request refers to by position; they stay open.
+        `files` are open descriptors that the request refers to by position; they stay open. `images`: what `copied`
+        made of them beforehand.
         """
-        return _answer(self.context(person, files), request)
+        return _answer(self.context(person, files, images), request)
+
+    @contextmanager
+    def copied(self, person: Person, request: AnyRequest, files: Sequence[int]) -> Iterator[Images | None]:
+        """For the time of the block, a request's files as copies for `ask`; None when it has none.
+
+        Touches no table: may run while another thread uses this engine. Raises as `boot.content.stage`.
+        """
+        if not files or not isinstance(request, Submit | Edit | SetProfile):
+            yield None
+            return
+        names = (request.kernel_name, request.initrd_name)
+        with staged_images(self.context(person, files), request.kernel, request.initrd, names) as images:
+            yield images
 
 
 def _answer(context: Context, request: AnyRequest) -> Answer:
@@ -151,10 +168,17 @@ def _tick(context: Context) -> Done:
     if not context.person.admin and not context.config.goodfaith:
         raise PermissionDenied("only administrators may run what is due", hint="a timer does: igor tick")
     with context.store.change() as change:
-        from megatools.igor.run.transitions import catch_up
-
         started = catch_up(change, context.place)
-    return Done(reservations=tuple(started), messages=tuple(change.unsettled))
+    return Done(reservations=tuple(started), messages=(*change.unsettled, *work_off(context.store, context.config)))
+
+
+def work_off(store: Store, config: Config) -> list[str]:
+    """Do the work that changes left behind, if any is due; returns what failed. Not inside a change."""
+    if not store.due_tasks(int(SystemClock().now().timestamp()), 1):
+        return []
+    from megatools.igor.run.work import do_due
+
+    return [f"{done.task.kind.value} of {done.task.name}: {done.error}" for done in do_due(store, config) if done.error]
 
 
 def open_engine(config: Config, *, clock: Clock | None = None) -> Engine:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.files import Lock
 from megatools.igor.api.context import Context
 from megatools.igor.api.requests import (
     GetHosts,
@@ -16,6 +19,7 @@ from megatools.igor.api.requests import (
     StatsTable,
 )
 from megatools.igor.model import nodes
+from megatools.igor.model.config import Config
 from megatools.igor.model.host import Host
 
 MAX_DAYS = 3660
@@ -27,8 +31,7 @@ def show(context: Context, request: Show) -> Overview:
     found = [store.named(request.name)] if request.name else store.live()
     if request.past > 0:
         found += store.past(request.past)
-    oldest_s = context.now_s - context.config.probes.max_age_s * 5
-    probes = {number: seen for number, seen in store.probes().items() if seen[1] >= oldest_s}
+    probes = probed(context)
     return Overview(
         cluster=context.cluster,
         now_s=context.now_s,
@@ -40,6 +43,33 @@ def show(context: Context, request: Show) -> Overview:
         pause=context.config.pause,
         groups=tuple(sorted(context.person.groups)),
     )
+
+
+def probed(context: Context) -> dict[int, tuple[bool, int]]:
+    """Whether nodes are up, asked of the network when what is known is too old: by one at a time, within a second."""
+    store, config = context.store, context.config
+    known = store.probes()
+    if not is_stale(known, config, context.now_s):
+        return known
+    lock = Lock(store.directory / "probe.lock")
+    if not lock.acquire():
+        return known  # somebody is asking right now
+    try:
+        from megatools.igor.run.probes import probe
+
+        found = probe(context.cluster.everything(), store.hosts(), config)
+        store.record_probes(found, context.now_s)
+    finally:
+        lock.release()
+    return {number: (up, context.now_s) for number, up in found.items()}
+
+
+def is_stale(known: Mapping[int, tuple[bool, int]], config: Config, now_s: int) -> bool:
+    """Whether what is known of nodes is too old, or from another time than ours, to be shown."""
+    if not config.probes.enabled or config.probes.budget_s <= 0:
+        return False
+    newest = max((at_s for _, at_s in known.values()), default=0)
+    return not 0 <= now_s - newest <= config.probes.max_age_s
 
 
 def get_hosts(context: Context, request: GetHosts) -> HostList:

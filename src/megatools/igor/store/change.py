@@ -115,6 +115,10 @@ class Change:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("DELETE FROM pending WHERE path = ?", settled)
             self._database.execute("COMMIT")
+        except sqlite3.Error as error:  # the change has happened: it must not look as if it had not
+            self.unsettled.append(f"boot files stay marked: {error}")
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
         finally:
             self._database.execute("PRAGMA synchronous = FULL")
         self._step("unmarked")
