@@ -108,6 +108,9 @@ def test_configurations_are_saved_restored_and_cloned(daemon: Daemon) -> None:
     tell(daemon, "vm config save two", "vm config restore one")
     assert daemon.ask("vm config") == first
     assert daemon.ask(".annotate false vm config restore").split() == ["one", "two"]
+    tell(daemon, "clear vm config")
+    daemon.ask(f"read {daemon.base}/0/config")
+    assert daemon.ask("vm config") == first
     tell(daemon, "clear vm config", "vm config uuid 11111111-2222-3333-4444-555555555555", "vm config clone a")
     assert daemon.ask("vm config") == first
     tell(daemon, "vm config restore two", "vm launch kvm b", "vm launch kvm c one")

@@ -1,6 +1,7 @@
 """A VM's instance directory `<base>/<id>` and the link that finds it by UUID. Used by `launching`, `fleet`, `recovery`.
 
-Its files `name`, `state`, `config` and `taps` are for people and scripts; the daemon itself reads the journal only.
+Its files `name`, `state`, `config` (commands for `read`, from a cleared configuration) and `taps` are for people and
+scripts; the daemon itself reads the journal only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from megatools.hostkit.errors import Unavailable
 from megatools.minimega.vm.backend import Site
-from megatools.minimega.vm.fields import show_config
+from megatools.minimega.vm.fields import config_lines
 from megatools.minimega.vm.lifecycle import VmState
 
 
@@ -31,7 +32,7 @@ def make(base: Path, site: Site) -> None:
     try:
         site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (site.directory / "name").write_text(site.plan.name + "\n")
-        (site.directory / "config").write_text(show_config(site.plan.config) + "\n")
+        (site.directory / "config").write_text("".join(f"{line}\n" for line in config_lines(site.plan.config)))
         write_state(site, VmState.BUILDING)
         link = link_path(base, site)
         link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
