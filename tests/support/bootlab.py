@@ -141,7 +141,7 @@ def _serve(lab: BootLab) -> None:
         "dhcp-match=set:bios,option:client-arch,0",
         "dhcp-match=set:efi64,option:client-arch,7", "dhcp-match=set:efi64,option:client-arch,9",
         "dhcp-boot=tag:bios,tag:!http,pxelinux.0", "dhcp-boot=tag:efi64,tag:!http,grubx64.efi",
-        f"dhcp-boot=tag:http,http://10.77.0.1:{HTTP_PORT}/igor/ipxe/boot.ipxe",
+        f"dhcp-boot=tag:http,http://10.77.0.1:{HTTP_PORT}/ipxe/boot.ipxe",
     ]  # fmt: skip
     for node in lab.nodes.values():
         tag = "set:http," if node.firmware == "http" else ""
@@ -236,7 +236,7 @@ def default_files(root: Path, kernel: Path, initrd: Path) -> None:
             "set timeout=0\nset default=default\nmenuentry default --id default {\n"
             f"    linux /default-kernel {append}\n    initrd /default-initrd\n}}\n"
         )
-    (root / "igor" / "ipxe" / "default.ipxe").write_text(
+    (root / "ipxe" / "default.ipxe").write_text(
         f"#!ipxe\nkernel /default-kernel initrd=initrd {append}\ninitrd --name initrd /default-initrd\nboot\n"
     )
 

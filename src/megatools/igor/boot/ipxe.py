@@ -1,17 +1,18 @@
 """iPXE: the per-node scripts of nodes that boot by HTTP. Pure; `boot.layout` and the set-up call it.
 
 Paths begin at the server the script came from unless `boot.http_url` names another; https://ipxe.org/scripting. A DHCP
-server names `http://SERVER/igor/ipxe/boot.ipxe`, which chains to the node's own script, by MAC or by address.
+server names `http://SERVER/ipxe/boot.ipxe`, which chains to the node's own script, by MAC or by address, else to the
+site's `ipxe/default.ipxe`, else boots from the local disk.
 """
 
 from __future__ import annotations
 
 from megatools.hostkit.errors import InvalidInput
 
-DEFAULT_PATH = "igor/ipxe/boot.ipxe"
+DEFAULT_PATH = "ipxe/boot.ipxe"
 DEFAULT_TEXT = """\
 #!ipxe
-chain 01-${net0/mac:hexhyp}.ipxe || chain ${net0/ip:hexraw}.ipxe || chain default.ipxe || exit
+chain /igor/ipxe/01-${net0/mac:hexhyp}.ipxe || chain /igor/ipxe/${net0/ip:hexraw}.ipxe || chain default.ipxe || exit
 """
 
 
