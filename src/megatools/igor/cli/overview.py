@@ -104,6 +104,8 @@ def _blocked(hosts: Sequence[Host]) -> list[tuple[str, str]]:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines with columns two spaces apart; nothing is written after the last cell."""
+    if not rows:
+        return []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths[-1] = 0
     form = "  ".join(f"%-{width}s" if width else "%s" for width in widths)
