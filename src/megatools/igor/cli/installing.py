@@ -11,6 +11,7 @@ from megatools.hostkit import proc
 from megatools.hostkit.errors import NotFound, PermissionDenied, Unavailable
 from megatools.hostkit.files import write_atomically
 from megatools.igor.api.engine import open_engine
+from megatools.igor.boot import grub, ipxe
 from megatools.igor.model.config import Config, load
 from megatools.igor.store.store import DATABASE
 
@@ -41,6 +42,7 @@ def set_up(config_path: Path, tftproot: str, *, service: bool) -> Iterator[str]:
     if tftproot and Path(tftproot) != config.root:
         yield f'"{config_path}" keeps the TFTP root "{config.tftproot}"'
     yield from _directories(config)
+    yield from _loader_files(config)
     yield from _store(config)
     yield from _hints(config)
     if service:
@@ -63,6 +65,21 @@ def _directories(config: Config) -> Iterator[str]:
         except OSError as error:
             raise Unavailable(f'cannot make "{place}"') from error
         yield f'made "{place}"'
+
+
+def _loader_files(config: Config) -> Iterator[str]:
+    """What GRUB and iPXE read first; the site may change them."""
+    for layout, path, text in (
+        ("grub", grub.DEFAULT_PATH, grub.DEFAULT_TEXT),
+        ("ipxe", ipxe.DEFAULT_PATH, ipxe.DEFAULT_TEXT),
+    ):
+        place = config.root / path
+        if layout not in config.boot.layouts or place.exists():
+            continue
+        place.parent.mkdir(mode=0o755, exist_ok=True)
+        place.parent.chmod(0o755)
+        write_atomically(place, text, 0o644)
+        yield f'wrote "{place}"'
 
 
 def _store(config: Config) -> Iterator[str]:
