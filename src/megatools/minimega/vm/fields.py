@@ -133,7 +133,13 @@ FIELDS: tuple[Field, ...] = (
     ),
     _one(_KVM, "vga", parsing.vga, "graphics card; none drops screen, VNC and tablet", value="type", label="VGA"),
     _many(
-        _KVM, "append", parsing.listed, _LIST, "words of the kernel's command line", value="arg", label="Kernel Append"
+        _KVM,
+        "append",
+        parsing.listed,
+        _LIST,
+        "words of the kernel's command line; under tcg, no_timer_check is added",
+        value="arg",
+        label="Kernel Append",
     ),
     _many(
         _KVM,
