@@ -27,6 +27,11 @@ def name_of(member: tarfile.TarInfo) -> str:
     return member.name.removeprefix("./").strip("/") or "."
 
 
+def type_bits(member: tarfile.TarInfo) -> int:
+    """A member's kind as the upper bits of an inode's mode."""
+    return _KINDS.get(member.type, stat.S_IFREG)
+
+
 def header(  # one argument for each field that varies
     *,
     inode: int,
@@ -72,7 +77,7 @@ def write(
         written += target.write(
             header(
                 inode=inode,
-                mode=stat.S_IMODE(origin.mode) | _KINDS.get(origin.type, stat.S_IFREG),
+                mode=stat.S_IMODE(origin.mode) | type_bits(origin),
                 owner=(origin.uid, origin.gid),
                 links=2 if member.isdir() else first[1],
                 mtime=min(int(origin.mtime), epoch),
