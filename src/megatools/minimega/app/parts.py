@@ -92,7 +92,11 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
     journal = Journal(home.journal, host)
     async with Supervisor("minimega") as supervisor:
         owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
-        stack = NetworkStack(base=home.base, journal=journal, ovs=OvsSettings(settings.ovs_run_dir))
+
+        def heard(mac: str) -> None:
+            fleet.addresses_changed(mac)  # made below; nothing is heard before it is
+
+        stack = NetworkStack(base=home.base, journal=journal, ovs=OvsSettings(settings.ovs_run_dir), events=heard)
         vm_settings = VmSettings(accelerator=settings.accel)
         backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
         fleet = Fleet(

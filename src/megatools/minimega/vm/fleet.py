@@ -301,6 +301,12 @@ class Fleet:
         for error in errors.values():
             raise error
 
+    def addresses_changed(self, mac: str) -> None:
+        """The network saw other addresses behind a MAC: tell the feed."""
+        for machine in self.machines():
+            if any(nic.mac.lower() == mac for nic in machine.site.plan.nics):
+                self.changed(machine)
+
     def _publish(self, machine: Machine, *, removed: bool) -> None:
         self._changes.publish(
             VmChange(machine.uuid, machine.id, machine.name, machine.namespace, machine.state, removed)

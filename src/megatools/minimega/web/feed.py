@@ -15,7 +15,7 @@ import msgspec
 from megatools.minimega.web.fleet import FleetView, Row, rows_of
 
 _SPACING_S = 0.1  # between two looks at the fleet: a hundred VMs starting at once are a few updates, not a hundred
-_LOOK_AGAIN_S = 2.0  # addresses learned from the network come without an event
+_LOOK_AGAIN_S = 10.0  # changes that come without an event, should there be any
 _KEEP_ALIVE_S = 15.0
 _UNWATCHED = ("uptime",)  # would make every row change all the time
 

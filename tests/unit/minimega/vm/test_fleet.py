@@ -340,6 +340,21 @@ def test_close_kills_and_forgets_or_lets_go(world: World) -> None:
     assert world.records() == [] and not world.ports.attached and world.instance_directories() == []
 
 
+def test_addresses_heard_reach_a_subscriber(world: World) -> None:
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan("a"), plan("b")])
+            mac = fleet.find(NS, "b").site.plan.nics[0].mac
+            feed = fleet.subscribe()
+            heard = asyncio.ensure_future(anext(feed))
+            await asyncio.sleep(0)
+            fleet.addresses_changed(mac)
+            async with asyncio.timeout(5):
+                assert (await heard).name == "b"
+
+    run(scenario)
+
+
 def test_changes_reach_a_subscriber(world: World) -> None:
     async def scenario() -> None:
         async with world.daemon() as fleet:
