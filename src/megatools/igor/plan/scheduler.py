@@ -24,7 +24,7 @@ def earliest(bookings: Collection[Booking], wish: Wish, but: Collection[int] = (
         mask = _pick(bookings, wish, start_s, free, but)
         if not mask & taken(ways, start_s, start_s + wish.duration_s):
             return Slot(start_s, mask)
-        return _slowly(bookings, ways, wish, but)
+        return slowly(bookings, ways, wish, but)
     return None
 
 
@@ -60,7 +60,7 @@ def _pick(bookings: Iterable[Booking], wish: Wish, start_s: int, free: int, but:
     return chosen(free, held, wish.count, wish.contiguous)
 
 
-def _slowly(bookings: Collection[Booking], ways: list[Booking], wish: Wish, but: Collection[int]) -> Slot | None:
+def slowly(bookings: Collection[Booking], ways: list[Booking], wish: Wish, but: Collection[int]) -> Slot | None:
     """The same without trusting that bookings never share a node."""
     for start_s in sorted({wish.from_s, *(one.end_s for one in ways)}):
         free = wish.allowed & ~taken(ways, start_s, start_s + wish.duration_s)
