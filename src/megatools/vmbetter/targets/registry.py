@@ -9,7 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.units import parse_bytes
+from megatools.vmbetter.targets.disk import FORMATS, DiskTarget
 from megatools.vmbetter.targets.initrd import InitrdTarget
+from megatools.vmbetter.targets.iso import IsoTarget
+from megatools.vmbetter.targets.rootfs import RootfsTarget, TarTarget
 from megatools.vmbetter.targets.target import Target
 
 
@@ -24,14 +28,29 @@ class Wanted(msgspec.Struct, frozen=True):
     iso: bool = False
     rootfs: bool = False
     rootfs_tar: bool = False
+    append: str = ""
 
 
 def chosen(wanted: Wanted) -> tuple[Target, ...]:
     """The targets, in the order they are made: kernel and initrd unless others were named. Raises InvalidInput."""
     found: list[Target] = []
-    for name, asked in (("--disk", wanted.disk), ("--iso", wanted.iso), ("--rootfs", wanted.rootfs)):
-        if asked:
-            raise InvalidInput(f'option "{name}" is not available yet')
+    if wanted.disk:
+        found.append(_disk(wanted))
+    elif wanted.size or wanted.disk_format:
+        raise InvalidInput("a size or a format is that of a disk", hint="ask for one with --disk")
+    if wanted.iso:
+        found.append(IsoTarget(wanted.append))
+    if wanted.rootfs:
+        found.append(RootfsTarget())
+    if wanted.rootfs_tar:
+        found.append(TarTarget())
     if wanted.initrd or not found:
         found.insert(0, InitrdTarget(wanted.compress))
     return tuple(found)
+
+
+def _disk(wanted: Wanted) -> DiskTarget:
+    form = wanted.disk_format or "qcow2"
+    if form not in FORMATS:
+        raise InvalidInput(f'disk format "{form}" is unknown', hint=f"one of {', '.join(FORMATS)}")
+    return DiskTarget(form, parse_bytes(wanted.size) if wanted.size else 0, wanted.append)

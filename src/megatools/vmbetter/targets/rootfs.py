@@ -63,10 +63,10 @@ class TarTarget(msgspec.Struct, frozen=True):
         target = workspace / "rootfs.tar"
         filtered(tree.tar(), target, epoch=epoch, keep=with_kernel)
         with tarfile.open(target, "r:") as made:
-            return Made({"rootfs.tar": target}, unpacked_bytes(made.getmembers()))
+            return Made({"tar": target}, unpacked_bytes(made.getmembers()))
 
     def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
-        """NAME.rootfs.tar."""
+        """NAME.tar."""
         return deliver_files(files, directory, name)
 
 
@@ -83,7 +83,7 @@ class RootfsTarget(TarTarget, frozen=True):
         if aside.exists():
             remove(aside)
         try:
-            unpack(files["rootfs.tar"], aside)
+            unpack(files["tar"], aside)
             if target.exists():
                 old = directory / f".{name}_rootfs.old"
                 target.rename(old)
