@@ -1,4 +1,4 @@
-"""Build an image: config -> packages -> overlays -> postbuild -> kernel and initrd, each found in the cache if it can.
+"""Build an image: config -> tree -> targets, each found in the cache if it can.
 
 Called by the command line and by Python programs (`megatools.vmbetter.build`). Synchronous: a build is one thing
 after another. Output files appear whole, at the end, or not at all.
@@ -8,214 +8,158 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit import proc
-from megatools.hostkit.bootstrap import mmdebstrap
-from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied, Unavailable
+from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied
+from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan
-from megatools.vmbetter.cache import Cache, Entry, default_root
+from megatools.vmbetter.assembly import Assembly, FinishedTree, Plan, stage
+from megatools.vmbetter.cache import Cache, Entry, default_root, key_of
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
-from megatools.vmbetter.stages import overlays, packages, postbuild
+from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
+from megatools.vmbetter.stages.packages import Source
+from megatools.vmbetter.stages.postbuild import TIMEOUT_S
 from megatools.vmbetter.targets import registry
 from megatools.vmbetter.targets.initrd import memory_needed_mib
 from megatools.vmbetter.targets.registry import Wanted
 from megatools.vmbetter.targets.target import Target
 
+_USUAL_MEMORY_MIB = 2048  # what minimega gives a VM when nobody says
+
 
 class Options(msgspec.Struct, frozen=True):
-    """How to build; the defaults are what most want."""
+    """How to build; the defaults are what most want. `lock` is a file other than NAME.lock of the output directory."""
 
     name: str = ""
-    branch: str = ""
-    mirror: str = ""
     constraints: frozenset[str] = DEFAULT_CONSTRAINTS
+    source: Source = Source()
+    lock: Path | None = None
+    update: bool = False
     use_cache: bool = True
     keep_work: bool = False
     cache_root: Path | None = None
     targets: Wanted = Wanted()
+    postbuild_timeout_s: float = TIMEOUT_S
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a build left in the output directory: files by the suffix of their names."""
+    """What a build left in the output directory: files by the suffix of their names, and the lock file."""
 
     files: dict[str, Path]
+    lock: Path
 
 
-def build(
-    config: Path,
-    *,
-    output_dir: Path,
-    progress: Callable[[str], None] = lambda line: None,
-    detail: Callable[[str], None] = lambda text: None,
-    options: Options | None = None,
-) -> Result:
+def build(config: Path, *, output_dir: Path, report: Report = silent, options: Options | None = None) -> Result:
     """Build a config's targets into a directory, overwriting those of an earlier build.
 
-    `progress` gets one line for each step, `detail` what programs printed. Raises the kinds of `hostkit.errors`.
+    `report` is told what happens. Raises the kinds of `hostkit.errors`.
     """
     asked = options or Options()
     if not output_dir.is_dir():
         raise InvalidInput(f'output directory "{output_dir}" does not exist')
     if not os.access(output_dir, os.W_OK):
         raise PermissionDenied(f'output directory "{output_dir}" may not be written')
+    targets = registry.chosen(asked.targets)
     recipe = load(config, constraints=asked.constraints)
     for warning in recipe.warnings:
-        progress(f"warning: {warning}")
+        report(Event(Kind.WARNING, "config", warning))
     cache = Cache(asked.cache_root or default_root())
-    name = asked.name or plan.image_name(str(config))
-    delivered: dict[str, Path] = {}
-    with cache.held(progress):
-        making = _Build(cache, recipe, asked, progress, detail)
-        for target in registry.chosen(asked.targets):
-            entry = making.image(target)
-            files = {suffix: cache.verified(entry, suffix) for suffix in entry.files}
-            written = target.deliver(files, output_dir, name)
-            delivered |= written
-            needed = memory_needed_mib(int(entry.notes["unpacked"]))
-            told = f"; needs about {needed} MiB of memory to boot" if target.name == "initrd" else ""
-            progress(f"done: {' and '.join(map(str, written.values()))}{told}")
-    return Result(delivered)
+    with cache.held(lambda text: report(Event(Kind.STEP, "cache", text))), _logged(cache, config, report) as say:
+        return _Build(cache, recipe, config, asked, say).deliver(targets, output_dir)
 
 
-class _Finished:
-    """A tree from its compressed tar, made plain when first asked for."""
+def failed_folder(cache: Cache, config: Path) -> Path:
+    """Where the tree of a config is kept whose postbuild failed."""
+    return cache.root / "failed" / key_of(str(config.resolve()))[:16]
 
-    def __init__(self, packed: Path, workspace: Path) -> None:
-        self._packed = packed
-        self._plain = workspace / "tree.tar"
 
-    def tar(self) -> Path:
-        if not self._plain.exists():
-            command = ["zstd", "-q", "-d", "-f", str(self._packed), "-o", str(self._plain)]
-            proc.run_sync(command, timeout_s=1800)
-        return self._plain
+def assembly_plan(cache: Cache, recipe: Recipe, config: Path, asked: Options, output_dir: Path) -> tuple[Plan, Path]:
+    """What to assemble for a config, and its lock file."""
+    path = asked.lock or output_dir / f"{asked.name or plan.image_name(str(config))}.lock"
+    known = None if asked.update and not path.exists() else locks.read(path)
+    if asked.lock is not None and known is None:
+        raise InvalidInput(f'no lock file "{asked.lock}"')
+    failed = failed_folder(cache, config)
+    todo = Plan(recipe, asked.source, known, asked.update, asked.use_cache, failed, asked.postbuild_timeout_s)
+    return todo, path
 
 
 class _Build:
     """One build: its recipe, its cache, and whom to tell."""
 
-    def __init__(
-        self,
-        cache: Cache,
-        recipe: Recipe,
-        options: Options,
-        progress: Callable[[str], None],
-        detail: Callable[[str], None],
-    ) -> None:
-        self._cache = cache
-        self._recipe = recipe
-        self._options = options
-        self._progress = progress
-        self._detail = detail
-        self._epoch = _epoch()
+    def __init__(self, cache: Cache, recipe: Recipe, config: Path, asked: Options, report: Report) -> None:
+        self._cache, self._recipe, self._config, self._asked = cache, recipe, config, asked
+        self._report = report
+        self._say = Reporter(report)
 
-    def image(self, target: Target) -> Entry:
+    def deliver(self, targets: tuple[Target, ...], output_dir: Path) -> Result:
+        """Make the targets, then put them all where they are wanted, with the lock file."""
+        name = self._asked.name or plan.image_name(str(self._config))
+        todo, lock_path = assembly_plan(self._cache, self._recipe, self._config, self._asked, output_dir)
+        with self._cache.workspace(keep=self._asked.keep_work) as workspace:
+            assembly = Assembly(self._cache, todo, self._say, workspace)
+            base = assembly.base()
+            tree_key, layer = assembly.finished(base)
+            finished = FinishedTree(self._cache, base, layer, workspace)
+            entries = [self._image(target, finished, tree_key, assembly.epoch, workspace) for target in targets]
+            delivered: dict[str, Path] = {}
+            for target, entry in zip(targets, entries, strict=True):
+                files = {suffix: self._cache.verified(entry, suffix) for suffix in entry.files}
+                delivered |= target.deliver(files, output_dir, name)
+        locks.write(lock_path, assembly.lock)
+        self._tell(targets, entries, delivered)
+        return Result(delivered, lock_path)
+
+    def _tell(self, targets: tuple[Target, ...], entries: list[Entry], delivered: dict[str, Path]) -> None:
+        told = ""
+        for target, entry in zip(targets, entries, strict=True):
+            if target.name != "initrd":
+                continue
+            needed = memory_needed_mib(int(entry.notes["unpacked"]))
+            told = f"; needs about {needed} MiB of memory to boot"
+            if needed > _USUAL_MEMORY_MIB:
+                text = f"the initrd needs {needed} MiB of memory, a VM has {_USUAL_MEMORY_MIB} unless told otherwise"
+                self._say.warn("initrd", f"{text}: raise its memory, or build a --disk")
+        self._say.done("done", f"{', '.join(map(str, delivered.values()))}{told}")
+
+    def _image(self, target: Target, finished: FinishedTree, tree_key: str, epoch: int, workspace: Path) -> Entry:
         """A target's entry, made if need be."""
-        base = self._packages()
-        digests = [overlays.digest(Path(entry.value)) for entry in self._recipe.overlays]
-        tree = plan.tree_key(base.files["tree.tar.zst"].sha256, self._recipe, digests, epoch=self._epoch)
-        key = plan.image_key(tree, target.name, target.identity(), epoch=self._epoch)
-        found = self._found("images", key, target.name)
+        key = plan.image_key(tree_key, target.name, target.identity(), epoch=epoch)
+        found = self._cache.find("images", key) if self._asked.use_cache else None
         if found is not None:
+            self._say.step(target.name, "unchanged, from the cache")
             return found
-        with self._cache.workspace(keep=self._options.keep_work) as workspace:
-            finished = _Finished(self._tree(base, tree, workspace), workspace)
-            self._progress(f"{target.name}: packing")
-            with _stage(target.name):
-                made = target.make(finished, workspace, epoch=self._epoch)
+        self._say.step(target.name, "packing")
+        folder = workspace / f"target-{target.name}"
+        folder.mkdir()
+        with stage(target.name):
+            made = target.make(finished, folder, epoch=epoch)
             for warning in made.warnings:
-                self._progress(f"warning: {warning}")
-            notes = {"unpacked": str(made.unpacked_bytes), **made.notes}
+                self._say.warn(target.name, warning)
+            notes = {"unpacked": str(made.unpacked_bytes), "for": str(self._config), **made.notes}
             return self._cache.publish("images", key, made.files, notes)
-
-    def _found(self, kind: str, key: str, what: str) -> Entry | None:
-        entry = self._cache.find(kind, key) if self._options.use_cache else None
-        if entry is not None:
-            self._progress(f"{what}: unchanged, from the cache")
-        return entry
-
-    def _packages(self) -> Entry:
-        names = tuple(entry.value for entry in self._recipe.packages)
-        wanted = packages.request(names, branch=self._options.branch, mirror=self._options.mirror, epoch=self._epoch)
-        key = packages.key(wanted, mmdebstrap.version())
-        found = self._found("packages", key, "packages")
-        if found is not None:
-            return found
-        _need_root()
-        self._progress(f'packages: bootstrapping "{wanted.suite}" with {len(names)} packages and what they need')
-        with self._cache.workspace(keep=self._options.keep_work) as workspace, _stage("packages"):
-            tar, log = packages.make(wanted, workspace)
-            self._detail(log)
-            return self._cache.publish("packages", key, {"tree.tar.zst": tar})
-
-    def _tree(self, base: Entry, key: str, workspace: Path) -> Path:
-        """The tar, compressed, of the tree after overlays and postbuild."""
-        if not self._recipe.overlays and not self._recipe.postbuilds:
-            return self._cache.verified(base, "tree.tar.zst")
-        found = self._found("trees", key, "overlays and postbuild")
-        if found is not None:
-            return self._cache.verified(found, "tree.tar.zst")
-        _need_root()
-        tree, tar = workspace / "tree", workspace / "tree.tar.zst"
-        tree.mkdir()
-        self._progress("tree: unpacking")
-        archive = self._cache.verified(base, "tree.tar.zst")
-        flags = ("--numeric-owner", "--xattrs", "--xattrs-include=*")
-        with _stage("unpacking"):
-            proc.run_sync(["tar", "-x", "--zstd", "-p", *flags, "-f", str(archive), "-C", str(tree)], timeout_s=1800)
-        for entry in self._recipe.overlays:
-            self._progress(f"overlay: {entry.value}")
-            with _stage("overlays"):
-                overlays.apply(Path(entry.value), tree)
-        for number, entry in enumerate(self._recipe.postbuilds, 1):
-            self._progress(f"postbuild: script {number} of {len(self._recipe.postbuilds)} ({entry.origin})")
-            with _stage("postbuild"):
-                self._detail(postbuild.run(entry, tree, workspace, epoch=self._epoch))
-        with _stage("tree"):
-            dates = (f"--mtime=@{self._epoch}", "--clamp-mtime", "--pax-option=delete=atime,delete=ctime")
-            command = [
-                "tar",
-                "-c",
-                "--format=posix",
-                "--sort=name",
-                "-I",
-                "zstd -1 -T0",
-                *flags,
-                *dates,
-                "-f",
-                str(tar),
-            ]
-            proc.run_sync([*command, "-C", str(tree), "."], timeout_s=1800)
-        shutil.rmtree(tree)
-        return self._cache.publish("trees", key, {"tree.tar.zst": tar}).path("tree.tar.zst")
 
 
 @contextlib.contextmanager
-def _stage(name: str) -> Generator[None]:
-    """Say which stage an error belongs to."""
-    try:
-        yield
-    except MegaError as error:
-        raise type(error)(f'stage "{name}" failed: {error.message}', hint=error.hint) from error.__cause__
-    except OSError as error:
-        raise Unavailable(f'stage "{name}" failed') from error
+def _logged(cache: Cache, config: Path, report: Report) -> Generator[Report]:
+    """Keep all that is told in a log of the cache while building; errors say where it is."""
+    path = cache.folder("logs", "") / f"{plan.image_name(str(config))}.log"
+    with path.open("w", encoding="utf-8") as stream:
 
+        def tell(event: Event) -> None:
+            if event.kind is not Kind.COUNT:
+                stream.write(f"{event.stage}: {event.text}\n")
+            report(event)
 
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise PermissionDenied(
-            "building needs root for now", hint="run it with sudo; builds by ordinary users are not available yet"
-        )
-
-
-def _epoch() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if text and not text.isdigit():
-        raise InvalidInput(f'SOURCE_DATE_EPOCH "{text}" is not a number of seconds')
-    return int(text) if text else plan.DEFAULT_EPOCH
+        try:
+            yield tell
+        except MegaError as error:
+            stream.write(f"failed: {error.message}\n")
+            if 'stage "' in error.message and not error.hint:
+                look = f"; look inside with: vmbetter shell {config}" if 'stage "postbuild"' in error.message else ""
+                error.hint = f'its whole output is in "{path}"{look}'
+            raise

@@ -5,6 +5,9 @@ made aside and renamed into place, so that it is whole or absent, whatever is ki
 cache: whoever holds the lock may also clear what a dead build left behind::
 
     <root>/lock   <root>/work/<random>/   <root>/<kind>/<key>/{entry.json, files}
+    <root>/debs/<sha256>.deb   <root>/unpacked/<key>/tree/   <root>/apt/<key>/   <root>/logs/   <root>/failed/
+
+An entry's `entry.json` is touched when it is used, so that its time says when that was.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from megatools.hostkit.bootstrap import sandbox
 from megatools.hostkit.errors import Corrupt, PermissionDenied, Unavailable
 from megatools.hostkit.files import Lock, sync_directory
 
@@ -66,6 +70,7 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = Lock(root / "lock")
+        self._fresh: set[Path] = set()  # files written or checked under this lock
 
     @contextlib.contextmanager
     def held(self, waiting: Callable[[str], None]) -> Generator[None]:
@@ -78,9 +83,10 @@ class Cache:
             waiting(f'waiting for process "{self._lock.holder()}", which uses "{self.root}"')
             self._lock.acquire(blocking=True)
         try:
-            shutil.rmtree(self.root / "work", ignore_errors=True)
+            sandbox.remove(self.root / "work")
             yield
         finally:
+            self._fresh.clear()
             self._lock.release()
 
     @contextlib.contextmanager
@@ -93,7 +99,17 @@ class Cache:
             yield folder
         finally:
             if not keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                sandbox.remove(folder)
+
+    def package(self, sha256: str) -> Path:
+        """Where a Debian package with this content is, when it is there."""
+        return self.root / "debs" / f"{sha256}.deb"
+
+    def folder(self, kind: str, key: str) -> Path:
+        """A folder that is no entry: made when it is absent, whoever uses it sees to its content."""
+        folder = self.root / kind / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def find(self, kind: str, key: str) -> Entry | None:
         """The entry, when it is there and its files have their sizes; a damaged one is removed."""
@@ -110,14 +126,18 @@ class Cache:
             if not entry.path(name).is_file() or entry.path(name).stat().st_size != stored.size:
                 shutil.rmtree(folder)
                 return None
+        os.utime(folder / "entry.json")
         return entry
 
     def verified(self, entry: Entry, name: str) -> Path:
         """A file of an entry, its content checked; raises Corrupt, after removing the entry, when it is another."""
         path = entry.path(name)
+        if path in self._fresh:
+            return path
         if digest_of(path) != entry.files[name].sha256:
             shutil.rmtree(entry.folder)
             raise Corrupt(f'"{path}" in the cache is damaged; it was removed', hint="run the build again")
+        self._fresh.add(path)
         return path
 
     def publish(self, kind: str, key: str, files: dict[str, Path], notes: dict[str, str] | None = None) -> Entry:
@@ -130,7 +150,7 @@ class Cache:
             for name, path in files.items():
                 stored[name] = Stored(path.stat().st_size, digest_of(path))
                 path.rename(aside / name)
-                _sync(aside / name)
+                self._fresh.add(folder / name)
             entry = Entry(str(folder), stored, notes or {})
             (aside / "entry.json").write_bytes(msgspec.json.encode(entry))
             _sync(aside / "entry.json")

@@ -20,6 +20,8 @@ from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable, user_
 from megatools.vmbetter.building import Options, build
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import text
+from megatools.vmbetter.events import Event, Kind
+from megatools.vmbetter.stages.packages import Source
 from megatools.vmbetter.targets.registry import Wanted
 
 # Options of the whole tool that this version does not have; those that take a value, and those that do not
@@ -41,6 +43,13 @@ class _Journal:
         except OSError as error:
             raise Unavailable(f'cannot write log file "{logfile}"') from error
         self._began = time.monotonic()
+
+    def report(self, event: Event) -> None:
+        """One event of a build."""
+        if event.kind is Kind.OUTPUT:
+            self.detail(event.text)
+        elif event.kind is not Kind.COUNT:
+            self.progress(f"{event.kind.value if event.kind is Kind.WARNING else event.stage}: {event.text}")
 
     def progress(self, line: str) -> None:
         """One step, or a warning."""
@@ -125,10 +134,10 @@ def _command(
     if "/" in name:
         raise InvalidInput(f'output name "{name}" must not contain "/"')
     options = Options(
-        name, branch, mirror, given, use_cache=not no_cache, keep_work=noclean, cache_root=cache,
+        name, given, Source(branch, mirror), use_cache=not no_cache, keep_work=noclean, cache_root=cache,
         targets=Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar),
     )  # fmt: skip
-    result = build(config, output_dir=Path.cwd(), progress=journal.progress, detail=journal.detail, options=options)
+    result = build(config, output_dir=Path.cwd(), report=journal.report, options=options)
     if as_json:
         click.echo(msgspec.json.encode({suffix: str(path) for suffix, path in result.files.items()}).decode())
 

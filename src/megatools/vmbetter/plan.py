@@ -1,17 +1,13 @@
 """What a build will do: the keys of the later stages, each made of everything that goes into it.
 
-Pure, called by the builder. The chain: packages -> tree (overlays and postbuild over the packages' content) -> image.
+Pure, called by the builder. The chain: packages' content -> overlays -> postbuild -> image.
 """
 
 from __future__ import annotations
 
 from megatools.vmbetter.cache import key_of
-from megatools.vmbetter.config.recipe import Recipe
 
-# 2024-01-01: the times of an image's files are at most this, unless SOURCE_DATE_EPOCH says otherwise
-DEFAULT_EPOCH = 1704067200
-
-TREE_FORMAT = 1  # to be raised when overlays or postbuild scripts come to mean something else
+TREE_FORMAT = 2  # to be raised when overlays or postbuild scripts come to mean something else
 
 
 def image_name(config: str) -> str:
@@ -19,10 +15,14 @@ def image_name(config: str) -> str:
     return config.rsplit("/", 1)[-1].split(".", 1)[0]
 
 
-def tree_key(packages_sha256: str, recipe: Recipe, overlays: list[list[list[object]]], *, epoch: int) -> str:
-    """The key of the tree after overlays (their digests, in order) and postbuild scripts."""
-    scripts = [entry.value for entry in recipe.postbuilds]
-    return key_of("tree", TREE_FORMAT, packages_sha256, overlays, scripts, epoch)
+def overlays_key(packages_sha256: str, overlays: list[list[list[object]]], epoch: int) -> str:
+    """The key of the layer of overlays (their digests, in order) over the packages."""
+    return key_of("overlays", TREE_FORMAT, packages_sha256, overlays, epoch)
+
+
+def postbuild_key(below: str, scripts: list[str]) -> str:
+    """The key of the layer of everything over the packages; `below` is the overlays' key."""
+    return key_of("postbuild", TREE_FORMAT, below, scripts)
 
 
 def image_key(tree: str, target: str, identity: object, *, epoch: int) -> str:

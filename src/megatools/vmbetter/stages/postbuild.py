@@ -1,69 +1,161 @@
 """Third stage: the postbuild scripts, run inside the tree.
 
-Called by the builder; needs root. Each script runs under bash in process, mount and IPC namespaces of its own, with
-/proc, a read-only /sys, a small /dev on a tmpfs whose nodes are the host's but cannot be removed or added to, /run on
-a tmpfs, and the host's resolver. Its exit status decides.
+Called by the builder and the shell. The tree is an overlayfs: below, the packages as they were unpacked once; above,
+a folder that begins with the overlays' layer and ends with all changes. Each script runs under bash in process, mount
+and IPC namespaces of its own, with /proc (kernel settings read-only), /sys read-only, a small private /dev, an empty
+/run, the host's resolver, and without the capabilities that reach beyond the tree: it cannot mount, load modules, set
+the clock, change the host's network or open a device, the host's /dev included. Its exit status decides.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import msgspec
+
+import megatools
 from megatools.hostkit import proc
-from megatools.hostkit.bootstrap.mmdebstrap import contained
-from megatools.hostkit.errors import CommandFailed
+from megatools.hostkit.bootstrap.sandbox import contained, follow, separated
+from megatools.hostkit.errors import CommandFailed, Unavailable
+from megatools.vmbetter import tree
 from megatools.vmbetter.config.recipe import Entry
+from megatools.vmbetter.events import Reporter
+from megatools.vmbetter.tree import Layer
 
+STAGE = "postbuild"
+FORMAT = 2
 TIMEOUT_S = 1800.0
-
-# $1: the tree, $2: the script. Kernel settings are read-only: they would be the host's.
+_LAST_LINES = 12
+# $1: the folder of the mounts, $2: whether to lend the resolver; the rest is run inside, after /run/postbuild is there
 _SETUP = """
 set -e
-mount -t proc -o nosuid,nodev,noexec proc "$1/proc"
-mount --bind "$1/proc/sys" "$1/proc/sys"
-mount -o remount,bind,ro "$1/proc/sys"
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$1/sys"
-mount -t tmpfs -o mode=755,nosuid,size=64m tmpfs "$1/dev"
-mkdir "$1/dev/pts" "$1/dev/shm"
-for node in null zero full random urandom tty; do
-    : > "$1/dev/$node"
-    mount --bind "/dev/$node" "$1/dev/$node"
+cd "$1" && lend=$2 && shift 2
+mount -t overlay -o userxattr,nodev,lowerdir=lower,upperdir=upper,workdir=work overlay mounted
+mount -t proc -o nosuid,nodev,noexec proc mounted/proc
+for path in sys sysrq-trigger irq bus; do
+    [ -e mounted/proc/$path ] || continue
+    mount --bind mounted/proc/$path mounted/proc/$path
+    mount -o remount,bind,ro,nosuid,nodev,noexec mounted/proc/$path
 done
-ln -s /proc/self/fd "$1/dev/fd"
-ln -s /proc/self/fd/0 "$1/dev/stdin"
-ln -s /proc/self/fd/1 "$1/dev/stdout"
-ln -s /proc/self/fd/2 "$1/dev/stderr"
-mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$1/run"
-cp "$2" "$1/run/postbuild"
-cd "$1"
-exec chroot "$1" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
-    HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH="$3" /bin/bash /run/postbuild
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs mounted/sys 2>/dev/null || mount --rbind /sys mounted/sys
+mount -t tmpfs -o mode=755,nosuid,size=64m tmpfs mounted/dev
+mkdir mounted/dev/pts mounted/dev/shm
+for node in null zero full random urandom tty; do
+    : > mounted/dev/$node
+    mount --bind /dev/$node mounted/dev/$node
+done
+ln -s /proc/self/fd mounted/dev/fd
+ln -s /proc/self/fd/0 mounted/dev/stdin
+ln -s /proc/self/fd/1 mounted/dev/stdout
+ln -s /proc/self/fd/2 mounted/dev/stderr
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs mounted/run
+[ ! -f script ] || cp script mounted/run/postbuild
+[ -z "$lend" ] || cp /etc/resolv.conf mounted/etc/resolv.conf
+exec "$@"
 """
+# $1: the folder of the mounts: whether neither layer has a resolver's file, and the host has
+_LACKS = """
+[ -r /etc/resolv.conf ] && [ -d "$1/lower/etc" ] || exit 1
+for path in "$1/lower/etc/resolv.conf" "$1/upper/etc/resolv.conf"; do
+    [ ! -e "$path" ] && [ ! -L "$path" ] || exit 1
+done
+"""
+_TAKE_BACK = 'path="$1/upper/etc/resolv.conf"; [ -L "$path" ] || ! cmp -s /etc/resolv.conf "$path" || rm -f "$path"'
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(entry: Entry, tree: Path, workspace: Path, *, epoch: int, timeout_s: float = TIMEOUT_S) -> str:
-    """Run one script in a tree; what it printed. Raises CommandFailed (its status), Unavailable (it never ends)."""
-    script = workspace / "postbuild"
-    script.write_text(entry.value)
-    lent = _lend_resolver(tree)
+class Workplace(msgspec.Struct, frozen=True):
+    """The folders an overlayfs is made of, all in `folder`: lower (a link), upper, work, mounted."""
+
+    folder: Path
+    lends_resolver: bool = False
+
+    @property
+    def upper(self) -> Path:
+        """Where changes are."""
+        return self.folder / "upper"
+
+    def command(self, words: list[str], epoch: int) -> list[str]:
+        """What is to be run contained, so that bash runs in the tree with these arguments."""
+        inside = [sys.executable, "-m", "megatools.hostkit.bootstrap.enter", str(self.folder / "mounted")]
+        inside += [f"PATH={_PATH}", "HOME=/root", "LC_ALL=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}"]
+        inside += ["DEBIAN_FRONTEND=noninteractive", f"SOURCE_DATE_EPOCH={epoch}", "/bin/bash", *words]
+        lend = "yes" if self.lends_resolver else ""
+        return ["/bin/sh", "-c", _SETUP, STAGE, str(self.folder), lend, *inside]
+
+
+def prepare(lower: Path, overlays: Layer | None, folder: Path) -> Workplace:
+    """Fresh folders for a run, the upper one holding the overlays' files. Raises as `proc.run_sync` does."""
+    for name in ("upper", "work", "mounted"):
+        (folder / name).mkdir(parents=True)
+    (folder / "lower").symlink_to(lower)
+    proc.run_sync(contained(["chmod", f"--reference={lower}", str(folder / "upper")]), timeout_s=30)
+    if overlays is not None:
+        unpack(overlays.tar, folder / "upper")
+    lacks = proc.run_sync(contained(["sh", "-c", _LACKS, STAGE, str(folder)]), timeout_s=30, check=False)
+    return Workplace(folder, lacks.status == 0)
+
+
+def unpack(tar: Path, folder: Path) -> None:
+    """Unpack a plain tar with owners, modes and attributes, as root of the namespace; device nodes are left out."""
+    words = ["tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*"]
+    proc.run_sync(contained([*words, "-f", str(tar), "-C", str(folder)]), timeout_s=1800)
+
+
+def run(
+    entries: tuple[Entry, ...],
+    place: Workplace,
+    workspace: Path,
+    reporter: Reporter,
+    *,
+    epoch: int,
+    timeout_s: float = TIMEOUT_S,
+) -> Layer:
+    """Run the scripts in order; all that is different from the packages' tree then.
+
+    Raises CommandFailed (a script's status), Unavailable (one never ends).
+    """
+    for number, entry in enumerate(entries, 1):
+        reporter.step(STAGE, f"script {number} of {len(entries)} ({entry.origin})")
+        _run(entry, place, reporter, epoch, timeout_s)
+    if place.lends_resolver:
+        proc.run_sync(contained(["sh", "-c", _TAKE_BACK, STAGE, str(place.folder)]), timeout_s=30)
+    raw = workspace / "upper.tar"
+    words = ["tar", "-c", "--format=posix", "--sort=name", "--numeric-owner", "--xattrs", "--xattrs-include=*"]
+    proc.run_sync(contained([*words, "-f", str(raw), "-C", str(place.upper), "."]), timeout_s=1800)
+    return tree.from_upper(raw, workspace / "layer.tar", epoch=epoch)
+
+
+def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout_s: float) -> None:
+    (place.folder / "script").write_text(entry.value)
+    said: list[str] = []
+
+    def line(text: str) -> None:
+        said.append(text)
+        reporter.output(STAGE, text)
+
+    command = contained(place.command(["/run/postbuild"], epoch))
     try:
-        command = ["/bin/sh", "-c", _SETUP, "postbuild", str(tree), str(script), str(epoch)]
-        done = proc.run_sync(contained(command), timeout_s=timeout_s, check=False)
-    finally:
-        if lent is not None and lent.is_file():
-            lent.unlink()
-    output = (done.stdout + done.stderr).decode(errors="replace")
-    if done.status != 0:
-        last = "\n".join(f"    {line}" for line in output.splitlines()[-8:])
-        told = f", after saying:\n{last}" if last else ""
-        raise CommandFailed(f'postbuild at "{entry.origin}" ended with status {done.status}{told}')
-    return output
+        status = follow(command, line, timeout_s=timeout_s, env=_python_path())
+    except Unavailable as error:
+        told = _told(said)
+        raise Unavailable(f'postbuild at "{entry.origin}" did not end within {timeout_s:g} s{told}') from error
+    if status != 0:
+        raise CommandFailed(f'postbuild at "{entry.origin}" ended with status {status}{_told(said)}')
 
 
-def _lend_resolver(tree: Path) -> Path | None:
-    """The host's resolv.conf in a tree that has none of its own; the path to be removed afterwards."""
-    target, host = tree / "etc/resolv.conf", Path("/etc/resolv.conf")
-    if target.is_symlink() or target.exists() or not host.is_file() or not target.parent.is_dir():
-        return None
-    target.write_bytes(host.read_bytes())
-    return target
+def _python_path() -> dict[str, str]:
+    return {"PYTHONPATH": str(Path(megatools.__file__).parents[1])}
+
+
+def _told(said: list[str]) -> str:
+    last = "\n".join(f"    {text}" for text in said[-_LAST_LINES:])
+    return f", after saying:\n{last}" if last else ""
+
+
+def shell(place: Workplace, epoch: int) -> tuple[list[str], dict[str, str]]:
+    """The command and environment that become an interactive shell in the tree; it changes the upper folder only."""
+    (place.folder / "script").unlink(missing_ok=True)
+    return separated(place.command(["-i"], epoch)), proc.environment(_python_path())

@@ -1,0 +1,193 @@
+"""Drive apt in folders of its own: which packages a suite offers for a wish, and their files, checked.
+
+Called by vmbetter's first stage. Needs no root and changes nothing of this host's apt. Signatures are always checked;
+only folders of local packages, which the user named, are taken as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from megatools.hostkit import proc
+from megatools.hostkit.bootstrap import debs
+from megatools.hostkit.bootstrap.sandbox import follow
+from megatools.hostkit.bootstrap.sources import Archive
+from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, PermissionDenied, Unavailable
+
+# What says how archives are reached, and for how long their lists are good; nothing that weakens the check of keys
+_HOST_OPTIONS = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy", "Acquire::https::Proxy")
+_MISSING = re.compile(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate")
+_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Connection failed|Unable to connect")
+_URI = re.compile(r"^'[^']+' (\S+)_(\S+)_(\S+)\.deb \d+", re.MULTILINE)
+_PROGRESS = re.compile(r"dlstatus:\d+:([0-9.]+):")
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One package that is to be installed; `file` is apt's name for it, sizes are in bytes and KiB."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    installed_kib: int
+    priority: str
+
+    @property
+    def file(self) -> str:
+        """The name apt gives the file."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
+
+
+class MissingPackages(InvalidInput):
+    """Packages that no source has; `names` says which, `near` what comes closest to each."""
+
+    def __init__(self, names: list[str], near: dict[str, str]) -> None:
+        quoted = ", ".join(f'"{name}"' for name in names)
+        hints = " and ".join(f'"{near[name]}"' for name in names if name in near)
+        super().__init__(f"no package {quoted} in the sources", hint=f"did you mean {hints}?" if hints else "")
+        self.names = names
+
+
+class Apt:
+    """A private apt for one suite and architecture, in one folder that may be kept."""
+
+    def __init__(self, folder: Path, archives: list[Archive], *, architecture: str, local: list[Path]) -> None:
+        self.folder = folder
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "state/status").write_text("")
+        stanzas = [archive.text() for archive in archives]
+        stanzas += [f"Types: deb\nURIs: copy:{quote(str(path))}\nSuites: ./\nTrusted: yes\n" for path in local]
+        (folder / "wanted.sources").write_text("\n".join(stanzas))
+        (folder / "apt.conf").write_text(_settings(folder, architecture))
+        self._environment = {"APT_CONFIG": str(folder / "apt.conf")}
+
+    def update(self, line: Callable[[str], None]) -> None:
+        """Fetch the lists. Raises Unavailable (no network), PermissionDenied (a key), CommandFailed."""
+        self._run(["update", "-o", "APT::Update::Error-Mode=any"], line, timeout_s=900)
+
+    def resolve(self, packages: tuple[str, ...]) -> list[Offer]:
+        """All that a small system with these packages consists of, by name. Raises MissingPackages, CommandFailed."""
+        base = ["?essential", "?priority(required)", "apt"]
+        words = ["apt-get", "install", "-q", "-y", "--print-uris", *base, *packages]
+        done = proc.run_sync(words, timeout_s=300, check=False, env=self._environment)
+        if done.status != 0:
+            raise self._reason((done.stdout + done.stderr).decode(errors="replace").splitlines())
+        chosen = [(match[1], unquote(match[2]), match[3]) for match in _URI.finditer(done.text)]
+        return self._offers(chosen)
+
+    def _offers(self, chosen: list[tuple[str, str, str]]) -> list[Offer]:
+        words = ["apt-cache", "show", *(f"{name}={version}" for name, version, _ in chosen)]
+        text = proc.run_sync(words, timeout_s=300, env=self._environment).text
+        found: dict[tuple[str, str], Offer] = {}
+        for stanza in text.split("\n\n"):
+            field = debs.fields(stanza)
+            if not field.get("package"):
+                continue
+            offer = Offer(
+                field["package"], field["version"], field["architecture"], field["sha256"], int(field["size"]),
+                int(field.get("installed-size", "0")), field.get("priority", ""),
+            )  # fmt: skip
+            if (offer.name, offer.version, offer.architecture) in set(chosen):
+                found[offer.name, offer.architecture] = offer
+        return [found[key] for key in sorted(found)]
+
+    def download(self, packages: tuple[str, ...], progress: Callable[[float], None]) -> Path:
+        """Fetch what `resolve` (given the same) named, or the exact versions given; the folder the files are in.
+
+        Files that are there already are checked, not fetched. `progress` is told percents.
+        """
+
+        def line(text: str) -> None:
+            match = _PROGRESS.match(text)
+            if match:
+                progress(float(match[1]))
+
+        base = ["?essential", "?priority(required)", "apt"]
+        words = ["install", "-y", "--download-only", "-o", "APT::Status-Fd=1", *base, *packages]
+        self._run(words, line, timeout_s=7200)
+        return self.folder / "cache/archives"
+
+    def download_exactly(self, wanted: list[Offer], line: Callable[[str], None]) -> Path:
+        """Fetch just these versions. Raises MissingPackages or CommandFailed when the archive has them no more."""
+        words = [f"{offer.name}={offer.version}" for offer in wanted]
+        folder = self.folder / "cache/archives"
+        settings = ["-o", f"Dir::Cache::archives={folder}"]
+        status = ["install", "-y", "--download-only", "--no-install-recommends", *settings]
+        self._run([*status, *words], line, timeout_s=7200)
+        return folder
+
+    def _run(self, words: list[str], line: Callable[[str], None], *, timeout_s: float) -> None:
+        said: list[str] = []
+
+        def keep(text: str) -> None:
+            said.append(text)
+            line(text)
+
+        if follow(["apt-get", "-q", *words], keep, timeout_s=timeout_s, env=self._environment) != 0:
+            raise self._reason(said)
+
+    def _reason(self, said: list[str]) -> MegaError:
+        output = "\n".join(said)
+        missing = list(dict.fromkeys(match[1] or match[2] for match in _MISSING.finditer(output)))
+        if missing:
+            return MissingPackages(missing, self._nearest(missing))
+        if _NETWORK.search(output):
+            return Unavailable("the package sources cannot be reached", hint="check the network, or name a --mirror")
+        told = [text for text in said if text.startswith(("E:", "Err:"))][-6:]
+        if "NO_PUBKEY" in output or "not signed" in output:
+            text = f"the archive's signature cannot be checked: {'; '.join(told)}"
+            return PermissionDenied(text, hint="name the file of its keys with --keyring")
+        if "No space left" in output:
+            return Unavailable(f'no space is left in "{self.folder}"')
+        return CommandFailed("apt: " + ("; ".join(told) or "; ".join(said[-4:])))
+
+    def _nearest(self, missing: list[str]) -> dict[str, str]:
+        names = proc.run_sync(["apt-cache", "pkgnames"], timeout_s=120, env=self._environment, check=False).text.split()
+        near: dict[str, str] = {}
+        for name in missing:
+            alike = difflib.get_close_matches(name, names, 1, 0.75)
+            if alike:
+                near[name] = alike[0]
+        return near
+
+
+def native_architecture() -> str:
+    """Debian's name for what this host runs. Raises NotFound where there is no dpkg."""
+    return proc.run_sync(["dpkg", "--print-architecture"], timeout_s=30).text.strip()
+
+
+def host_options() -> tuple[str, ...]:
+    """Apt settings of this host that a build needs too (proxies, snapshot archives)."""
+    done = proc.run_sync(["apt-config", "dump", *_HOST_OPTIONS], timeout_s=30)
+    return tuple(
+        f'{match[1]} "{match[2]}"'
+        for match in re.finditer(r'^(\S+) "([^"]+)";$', done.text, re.MULTILINE)
+        if match[1] in _HOST_OPTIONS
+    )
+
+
+def _settings(folder: Path, architecture: str) -> str:
+    """Apt's configuration: nothing of /etc/apt but how archives are reached."""
+    nothing = "".join(
+        f'Dir::Etc::{name} "/dev/null";\n'
+        for name in ("main", "parts", "sourceparts", "preferences", "preferencesparts")
+    )
+    return f"""Dir::State "{folder}/state";
+Dir::State::status "{folder}/state/status";
+Dir::Cache "{folder}/cache";
+Dir::Etc::sourcelist "{folder}/wanted.sources";
+{nothing}APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Binary::apt-get::APT::Keep-Downloaded-Packages "true";
+""" + "".join(f"{option};\n" for option in host_options())

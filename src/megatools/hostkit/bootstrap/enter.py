@@ -1,0 +1,52 @@
+"""Become a program in another root: `python -m megatools.hostkit.bootstrap.enter TREE PROGRAM [ARGUMENT...]`.
+
+Started contained (in namespaces of its own), by vmbetter's postbuild stage; the tree must be a mount point. The old
+root is unmounted, so that nothing of the host can be reached any more, whatever the program does; capabilities that
+reach beyond the tree are given up for good. NAME=VALUE words before the program are its environment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+
+from megatools.hostkit import proc
+from megatools.hostkit.errors import Unavailable
+
+_PIVOT_ROOT = {"x86_64": 155}  # the system call's number; 41 on all newer architectures
+_PIVOT_ROOT_NEWER = 41
+_MNT_DETACH = 2
+_PR_CAPBSET_DROP = 24
+# capabilities(7): dac_read_search, net_admin, sys_module, sys_rawio, sys_ptrace, sys_admin, sys_boot, sys_time,
+# mac_override, mac_admin, syslog, wake_alarm, block_suspend, perfmon, bpf
+_LOST = (2, 12, 16, 17, 19, 21, 22, 25, 32, 33, 34, 35, 36, 38, 39)
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise Unavailable(f"cannot {what}") from OSError(number, os.strerror(number))
+
+
+def main() -> None:
+    """Do what the module says; the arguments are the process's own."""
+    tree, *words = sys.argv[1:]
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.chdir(tree)
+    number = _PIVOT_ROOT.get(platform.machine(), _PIVOT_ROOT_NEWER)
+    _checked(libc.syscall(number, b".", b"."), "change the root")
+    _checked(libc.umount2(b".", _MNT_DETACH), "leave the old root")
+    os.chdir("/")
+    for capability in _LOST:
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for those an older kernel does not know
+    environment: dict[str, str] = {}
+    while words and "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    proc.replace_this_process(words, environment)
+
+
+if __name__ == "__main__":
+    main()

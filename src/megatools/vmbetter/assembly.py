@@ -1,0 +1,261 @@
+"""One image's tree, stage by stage, each found in the cache if it can be: lock -> packages -> overlays -> postbuild.
+
+Called by the builder, for the targets, and by the shell. Works inside `cache.held`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import msgspec
+
+from megatools.hostkit import proc
+from megatools.hostkit.bootstrap import sandbox
+from megatools.hostkit.bootstrap.apt import MissingPackages
+from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable
+from megatools.vmbetter import lock as locks
+from megatools.vmbetter import plan, tree
+from megatools.vmbetter.cache import Cache, Entry, key_of
+from megatools.vmbetter.config.recipe import Recipe
+from megatools.vmbetter.events import Reporter
+from megatools.vmbetter.lock import Lock
+from megatools.vmbetter.stages import overlays, packages, postbuild
+from megatools.vmbetter.stages.packages import Source
+from megatools.vmbetter.stages.postbuild import Workplace
+from megatools.vmbetter.tree import Layer, Member
+
+_ZSTD = ["zstd", "-q", "-f", "-T0"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to assemble, and how; `known` is the lock of an earlier build, if there is one to be used."""
+
+    recipe: Recipe
+    source: Source
+    known: Lock | None
+    update: bool
+    use_cache: bool
+    failed: Path  # where a tree goes whose postbuild failed
+    timeout_s: float
+
+
+class Assembly:
+    """The making of one tree."""
+
+    def __init__(self, cache: Cache, todo: Plan, reporter: Reporter, workspace: Path) -> None:
+        self._cache = cache
+        self._plan = todo
+        self._say = reporter
+        self._workspace = workspace
+        names = tuple(entry.value for entry in todo.recipe.packages)
+        self._request = packages.request(names, todo.source)
+        with stage(packages.STAGE):
+            self.lock = self._locked()
+        self.epoch = date_asked() or self.lock.date
+
+    def _locked(self) -> Lock:
+        """The lock to build from: the one given, one of an earlier build, or a new one."""
+        asked, known = self._request, self._plan.known
+        local = packages.local_digests(asked)
+        key = key_of("lock", locks.FORMAT, asked.suite, asked.architecture, asked.packages, asked.archives, local)
+        if known is not None and not known.answers(asked.suite, asked.architecture, asked.packages, local):
+            self._say.step(packages.STAGE, "the lock file is for other packages: locking anew")
+            known = None
+        if known is None and self._plan.use_cache:
+            entry = self._cache.find("locks", key)
+            known = locks.read(entry.path("lock")) if entry is not None else None
+        if known is not None and not self._plan.update:
+            packages.fetch(known, asked, self._cache, self._folder("locked"), self._say)
+            return known
+        try:
+            made = packages.resolve(asked, self._cache, self._folder("resolve"), self._say)
+        except MissingPackages as error:
+            raise self._located(error) from error
+        if known is not None and known.digest() == made.digest():
+            self._say.step(packages.STAGE, "nothing newer in the sources")
+            made = known
+        locks.write(self._workspace / "lock", made)
+        self._cache.publish("locks", key, {"lock": self._workspace / "lock"})
+        return made
+
+    def _located(self, error: MissingPackages) -> MegaError:
+        origins = [str(entry.origin) for entry in self._plan.recipe.packages if entry.value in error.names]
+        return InvalidInput(f"{', '.join(origins)}: {error.message}" if origins else error.message, hint=error.hint)
+
+    def _folder(self, name: str) -> Path:
+        folder = self._workspace / name
+        folder.mkdir()
+        folder.chmod(0o755)
+        return folder
+
+    def _found(self, kind: str, key: str, name: str) -> Entry | None:
+        entry = self._cache.find(kind, key) if self._plan.use_cache else None
+        if entry is not None:
+            self._say.step(name, "unchanged, from the cache")
+        return entry
+
+    def base(self) -> Entry:
+        """The packages' tree: `tree.tar.zst` and its index."""
+        key = packages.key(self.lock, self._request, epoch=self.epoch)
+        found = self._found("packages", key, packages.STAGE)
+        if found is not None:
+            return found
+        sandbox.check_usable()
+        count = len(self.lock.packages)
+        self._say.step(packages.STAGE, f'installing {count} packages of "{self.lock.suite}" into an empty tree')
+        folder = self._folder("packages")
+        with stage(packages.STAGE):
+            tar = packages.make(self.lock, self._request, self._cache, folder, self._say, epoch=self.epoch)
+            rows = folder / "index.json"
+            rows.write_bytes(msgspec.json.encode(tree.index(tar)))
+            proc.run_sync([*_ZSTD, "-1", "--rm", str(tar), "-o", f"{tar}.zst"], timeout_s=1800)
+            notes = {"for": ", ".join(self._plan.recipe.files), "packages": str(count)}
+            made = {"tree.tar.zst": Path(f"{tar}.zst"), "index.json": rows}
+            entry = self._cache.publish("packages", key, made, notes)
+        sandbox.remove(folder)
+        return entry
+
+    def overlay(self, base: Entry) -> tuple[str, Layer | None]:
+        """The overlays' layer and a key for it."""
+        paths = [Path(entry.value) for entry in self._plan.recipe.overlays]
+        key = plan.overlays_key(
+            base.files["tree.tar.zst"].sha256, [overlays.digest(path) for path in paths], self.epoch
+        )
+        if not paths:
+            return key, None
+        found = self._found("layers", key, overlays.STAGE)
+        if found is None:
+            self._say.step(overlays.STAGE, f"{len(paths)} to be put over the packages")
+            with stage(overlays.STAGE):
+                target = self._workspace / "overlays.tar"
+                found = self._keep(key, overlays.make(paths, members(base), target, epoch=self.epoch))
+        return key, self._layer(found)
+
+    def finished(self, base: Entry) -> tuple[str, Layer | None]:
+        """The layer of everything over the packages, and its key."""
+        below, over = self.overlay(base)
+        scripts = self._plan.recipe.postbuilds
+        if not scripts:
+            return below, over
+        key = plan.postbuild_key(below, [entry.value for entry in scripts])
+        found = self._found("layers", key, postbuild.STAGE)
+        if found is None:
+            with stage(postbuild.STAGE):
+                place = self.workplace(base, over, self._workspace / "postbuild")
+                try:
+                    made = postbuild.run(
+                        scripts, place, self._workspace, self._say, epoch=self.epoch, timeout_s=self._plan.timeout_s
+                    )
+                except MegaError:
+                    sandbox.remove(self._plan.failed)
+                    self._plan.failed.parent.mkdir(parents=True, exist_ok=True)
+                    place.folder.rename(self._plan.failed)
+                    raise
+                sandbox.remove(self._plan.failed)
+                found = self._keep(key, made)
+        return key, self._layer(found)
+
+    def workplace(self, base: Entry, over: Layer | None, folder: Path) -> Workplace:
+        """The tree, to be mounted and changed, in a folder."""
+        sandbox.check_usable()
+        return postbuild.prepare(self._unpacked(base), over, folder)
+
+    def _unpacked(self, base: Entry) -> Path:
+        """The packages' tree as a folder of the cache."""
+        key = Path(base.folder).name
+        kept = self._cache.root / "unpacked" / key
+        if kept.is_dir() and self._plan.use_cache:
+            os.utime(kept)
+            return kept / "tree"
+        self._say.step(postbuild.STAGE, "unpacking the packages' tree")
+        sandbox.remove(kept)
+        aside = self._folder("unpacked")
+        (aside / "tree").mkdir()
+        postbuild.unpack(plain(self._cache, base, self._workspace), aside / "tree")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside.rename(kept)
+        return kept / "tree"
+
+    def _keep(self, key: str, layer: Layer) -> Entry:
+        about = self._workspace / "layer.json"
+        about.write_bytes(msgspec.json.encode([layer.gone, layer.opaque]))
+        return self._cache.publish("layers", key, {"layer.tar": layer.tar, "layer.json": about})
+
+    def _layer(self, entry: Entry) -> Layer:
+        tar = self._cache.verified(entry, "layer.tar")
+        about = self._cache.verified(entry, "layer.json").read_bytes()
+        gone, opaque = msgspec.json.decode(about, type=tuple[tuple[str, ...], tuple[str, ...]])
+        return Layer(tar, gone, opaque)
+
+
+class FinishedTree:
+    """A base with a layer over it, as targets read it; whole tars are made when first asked for."""
+
+    def __init__(self, cache: Cache, base: Entry, layer: Layer | None, workspace: Path) -> None:
+        self._cache = cache
+        self._base = base
+        self._workspace = workspace
+        self.layer = layer
+
+    def tar(self) -> Path:
+        """The whole tree as a plain tar."""
+        if self.layer is None:
+            return self.base_tar()
+        merged = self._workspace / "merged.tar"
+        if not merged.exists():
+            tree.merge(self.base_tar(), self.layer, merged)
+        return merged
+
+    def base_tar(self) -> Path:
+        """The packages' tree as a plain tar."""
+        return plain(self._cache, self._base, self._workspace)
+
+    def base_members(self) -> list[Member]:
+        """The index of the packages' tree."""
+        return members(self._base)
+
+    def of_base(self, identity: object, make: Callable[[Path], Path]) -> Path:
+        """A file that depends on the packages' tree and `identity` alone: from the cache, or made (given the tar)."""
+        key = key_of("derived", self._base.files["tree.tar.zst"].sha256, identity)
+        entry = self._cache.find("derived", key)
+        if entry is None:
+            entry = self._cache.publish("derived", key, {"file": make(self.base_tar())})
+        return self._cache.verified(entry, "file")
+
+
+def plain(cache: Cache, base: Entry, workspace: Path) -> Path:
+    """The packages' tree as a plain tar in the workspace."""
+    tar = workspace / "base.tar"
+    if not tar.exists():
+        packed = cache.verified(base, "tree.tar.zst")
+        proc.run_sync(["zstd", "-q", "-d", "-f", str(packed), "-o", str(tar)], timeout_s=1800)
+    return tar
+
+
+def members(base: Entry) -> list[Member]:
+    """The index of the packages' tree."""
+    return msgspec.json.decode(base.path("index.json").read_bytes(), type=list[Member])
+
+
+def date_asked() -> int:
+    """The date an environment asks for (SOURCE_DATE_EPOCH); 0 when it does not."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if text and not text.isdigit():
+        raise InvalidInput(f'SOURCE_DATE_EPOCH "{text}" is not a number of seconds')
+    return int(text or 0)
+
+
+@contextlib.contextmanager
+def stage(name: str) -> Generator[None]:
+    """Say which stage an error belongs to."""
+    try:
+        yield
+    except MegaError as error:
+        if error.message.startswith('stage "'):
+            raise
+        raise type(error)(f'stage "{name}" failed: {error.message}', hint=error.hint) from error.__cause__
+    except OSError as error:
+        raise Unavailable(f'stage "{name}" failed') from error
