@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +20,8 @@ def write_atomically(path: Path, data: bytes | str, mode: int = 0o600) -> None:
 
     Text is written as UTF-8. Raises PermissionDenied or Unavailable when the directory does not take it.
     """
+    import tempfile  # brings random, shutil and compression with it: only those who write pay for them
+
     content = data.encode() if isinstance(data, str) else data
     temporary = ""
     try:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from megatools.hostkit.hostnames import HOSTS_FILE, HostNames
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from megatools.hostkit.hostnames import HostNames
+
+HOSTS_FILE = Path("/etc/hosts")
 
 
 class Addresses:
@@ -14,6 +20,8 @@ class Addresses:
 
     def __call__(self, name: str) -> str:
         """The IPv4 address of a name, or an empty text when it has none."""
+        from megatools.hostkit.hostnames import HostNames  # brings sockets and threads
+
         stamp = _stamp()
         if self._names is None or stamp != self._stamp:
             self._names, self._stamp = HostNames(), stamp

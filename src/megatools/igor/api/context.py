@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import msgspec
 
 from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound, PermissionDenied
-from megatools.igor.boot.content import stage
 from megatools.igor.boot.kinds import Staged
 from megatools.igor.model import nodes
 from megatools.igor.model.cluster import Cluster
@@ -100,6 +99,8 @@ def staged_images(context: Context, kernel: int, initrd: int, names: tuple[str, 
     if context.images is not None:
         yield context.images
         return
+    from megatools.igor.boot.content import stage
+
     staged: list[Staged] = []
     try:
         hashes = [ContentHash(""), ContentHash("")]

@@ -5,14 +5,12 @@ The engine believes the person it is given; who that is, the doors find out (`ap
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from megatools.hostkit.clock import Clock, SystemClock
 from megatools.hostkit.errors import InvalidInput, PermissionDenied
-from megatools.igor.api import changing, showing, submitting
 from megatools.igor.api.addresses import Addresses
 from megatools.igor.api.context import Context, Images, staged_images
 from megatools.igor.api.requests import (
@@ -90,11 +88,28 @@ class Engine:
 
 
 def _answer(context: Context, request: AnyRequest) -> Answer:
+    """Each family of requests has its module, loaded when one is asked: `igor show` must be quick."""
     match request:
         case Submit():
-            return submitting.submit(context, request)
-        case Show():
-            return showing.show(context, request)
+            from megatools.igor.api.submitting import submit
+
+            return submit(context, request)
+        case Delete() | Extend() | Edit() | ChangeNodes():
+            return _changed(context, request)
+        case Power():
+            return _power(context, request)
+        case Tick():
+            return _tick(context)
+        case Show() | GetHosts() | GetProfiles() | Stats():
+            return _looked_up(context, request)
+        case _:
+            return _governing(context, request)
+
+
+def _changed(context: Context, request: Delete | Extend | Edit | ChangeNodes) -> Answer:
+    from megatools.igor.api import changing
+
+    match request:
         case Delete():
             return changing.delete(context, request)
         case Extend():
@@ -103,25 +118,20 @@ def _answer(context: Context, request: AnyRequest) -> Answer:
             return changing.edit(context, request)
         case ChangeNodes():
             return changing.change_nodes(context, request)
-        case _:
-            return _rarer(context, request)
 
 
-def _rarer(context: Context, request: AnyRequest) -> Answer:
-    """The same for what is asked seldom; its modules are loaded when it is."""
+def _looked_up(context: Context, request: Show | GetHosts | GetProfiles | Stats) -> Answer:
+    from megatools.igor.api import showing
+
     match request:
+        case Show():
+            return showing.show(context, request)
         case GetHosts():
             return showing.get_hosts(context, request)
         case GetProfiles():
             return showing.get_profiles(context)
         case Stats():
             return showing.stats(context, request)
-        case Power():
-            return _power(context, request)
-        case Tick():
-            return _tick(context)
-        case _:
-            return _governing(context, request)
 
 
 def _governing(context: Context, request: AnyRequest) -> Answer:
@@ -145,6 +155,9 @@ def _governing(context: Context, request: AnyRequest) -> Answer:
 
 
 def _power(context: Context, request: Power) -> NodeResults:
+    import asyncio
+
+    from megatools.igor.api.showing import get_hosts
     from megatools.igor.power.choice import drivers_for
     from megatools.igor.power.driver import action_named
     from megatools.igor.power.fleet import carry_out
@@ -159,7 +172,7 @@ def _power(context: Context, request: Power) -> NodeResults:
         chosen = context.cluster.parse(request.nodes)
         if action.value != "status" and not context.config.goodfaith:
             policy.check_admin(context.person, "switch nodes by name")
-    hosts = showing.get_hosts(context, GetHosts(context.cluster.written(chosen))).hosts
+    hosts = get_hosts(context, GetHosts(context.cluster.written(chosen))).hosts
     outcomes = asyncio.run(carry_out(hosts, action, drivers_for(context.config.power), context.config.power))
     return NodeResults(tuple(NodeResult(one.node, one.ok, one.error or one.power.value) for one in outcomes))
 

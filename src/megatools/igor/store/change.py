@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from megatools.hostkit.bootid import boot_id
 from megatools.hostkit.errors import AlreadyExists, PermissionDenied, Unavailable, chain_text
-from megatools.hostkit.proc import boot_id
 from megatools.igor.model.host import Host
 from megatools.igor.model.image import BootFile, ContentHash, Image, LinkTo, Profile, image_path
 from megatools.igor.model.nodes import NodeSet
