@@ -22,7 +22,7 @@ from megatools.vmbetter.cache import Cache, Entry, key_of
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
-from megatools.vmbetter.stages import overlays, packages, postbuild
+from megatools.vmbetter.stages import overlays, packages, postbuild, project
 from megatools.vmbetter.stages.packages import Source
 from megatools.vmbetter.stages.postbuild import Workplace
 from megatools.vmbetter.tree import Layer, Member
@@ -120,7 +120,7 @@ class Assembly:
 
     def overlay(self, base: Entry) -> tuple[str, Layer | None]:
         """The overlays' layer and a key for it."""
-        paths = [Path(entry.value) for entry in self._plan.recipe.overlays]
+        paths = [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
         key = plan.overlays_key(
             base.files["tree.tar.zst"].sha256, [overlays.digest(path) for path in paths], self.epoch
         )
@@ -133,6 +133,9 @@ class Assembly:
                 target = self._workspace / "overlays.tar"
                 found = self._keep(key, overlays.make(paths, members(base), target, epoch=self.epoch))
         return key, self._layer(found)
+
+    def _overlay_folder(self, value: str) -> Path:
+        return project.folder(self._cache.root) if value == project.NAME else Path(value)
 
     def finished(self, base: Entry) -> tuple[str, Layer | None]:
         """The layer of everything over the packages, and its key."""

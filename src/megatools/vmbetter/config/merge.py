@@ -17,6 +17,8 @@ from megatools.vmbetter.config.recipe import Entry, Recipe
 from megatools.vmbetter.config.source import ConfigError, Source, read
 
 DEFAULT_CONSTRAINTS = frozenset({"debian", "amd64"})
+# An overlay that stands for these tools themselves: see stages/project
+PROJECT_OVERLAY = "@megatools"
 # Debian policy 5.6.1, with apt's "/suite", "=version" and ":architecture" behind it
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")
 
@@ -93,6 +95,9 @@ class _Merge:
         self.add(parent, chain)
 
     def _overlay(self, source: Source, offset: int, word: str) -> None:
+        if word == PROJECT_OVERLAY:
+            self._overlays.append(Entry(word, source.position(offset)))
+            return
         path = self._found(source, offset, word, (self._directory, source.path.parent), "overlay")
         if not path.is_dir():
             raise source.failure(offset, f'overlay "{word}" is not a folder')

@@ -1,0 +1,124 @@
+"""The overlay `@megatools`: these tools themselves, ready to run, for images of cluster nodes.
+
+Called by the overlays' stage. Made from the place vmbetter runs in, without a network: the project's files under
+/opt/megatools, and beside them a virtual environment with the Python packages that are installed here. The image's
+Python must be of the same version, which a config can check by starting one of the programs.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import py_compile
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from megatools.hostkit.errors import Unavailable
+from megatools.vmbetter.config.merge import PROJECT_OVERLAY as NAME
+
+FORMAT = 1
+_HOME = "opt/megatools"
+_FOLDERS = ("bin", "scripts", "src", "misc", "examples", "requirements")
+_FILES = ("README.md", "LICENSE", "pyproject.toml", "all.bash")
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+_SITE = f"{_HOME}/.venv/lib/{_PYTHON}/site-packages"
+_PROGRAMS = ("minimega", "igor", "vmbetter")
+
+
+def folder(cache: Path) -> Path:
+    """The overlay's folder, in a folder of the cache; made anew when something of the project has changed."""
+    sources = dict(_sources())
+    rows = [f"{FORMAT} {_PYTHON}"]
+    for inside, path in sorted(sources.items()):
+        status = path.lstat()
+        rows.append(f"{inside} {path} {status.st_mode} {status.st_size} {status.st_mtime_ns}")
+    key = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:32]
+    target = cache / "project" / key
+    if target.is_dir():
+        return target
+    shutil.rmtree(cache / "project", ignore_errors=True)
+    aside = cache / "project" / "new"
+    for inside, path in sorted(sources.items()):
+        place = aside / inside
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place, follow_symlinks=False)
+    _environment(aside)
+    for path in (aside / _HOME / "src", aside / _SITE):
+        inside_image = "/" + str(path.relative_to(aside))
+        compileall.compile_dir(
+            path, quiet=2, ddir=inside_image, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+    for path in aside.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    aside.rename(target)
+    return target
+
+
+def home() -> Path:
+    """Where the project is that runs now. Raises Unavailable when it is not a whole project."""
+    found = Path(__file__).resolve().parents[4]
+    if not (found / "scripts/install").is_file():
+        raise Unavailable(f'overlay "{NAME}" needs the whole project, which "{found}" is not')
+    return found
+
+
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Every file of the overlay that is copied: its path in the image and here."""
+    top = home()
+    for name in _FOLDERS:
+        for path in sorted((top / name).rglob("*")):
+            if (path.is_file() or path.is_symlink()) and "__pycache__" not in path.parts and path.suffix != ".pyc":
+                yield f"{_HOME}/{path.relative_to(top)}", path
+    for name in _FILES:
+        if (top / name).is_file():
+            yield f"{_HOME}/{name}", top / name
+    for package in _needed("megatools", set()):
+        for file in package.files or ():
+            path = Path(str(file.locate()))
+            odd = {"..", "__pycache__"} & set(file.parts) or file.name.endswith((".pth", "direct_url.json", "RECORD"))
+            if not odd and path.is_file():
+                yield f"{_SITE}/{file}", path
+
+
+def _needed(name: str, seen: set[str]) -> Iterator[metadata.Distribution]:
+    """A Python package and those it needs, as far as they are installed."""
+    plain = re.sub(r"[-_.]+", "-", name).lower()
+    if plain in seen:
+        return
+    seen.add(plain)
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return
+    yield package
+    for requirement in package.requires or ():
+        wanted, _, condition = requirement.partition(";")
+        match = re.match(r"[A-Za-z0-9._-]+", wanted)
+        if match and "extra ==" not in condition.replace("'", '"'):
+            yield from _needed(match[0], seen)
+
+
+def _environment(aside: Path) -> None:
+    """The virtual environment's own files, and the programs where a shell finds them."""
+    environment = aside / _HOME / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin/python3").symlink_to("/usr/bin/python3")
+    (environment / "bin/python").symlink_to("python3")
+    (environment / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    (aside / _SITE / "megatools.pth").write_text(f"/{_HOME}/src\n")
+    links = aside / "usr/local/bin"
+    links.mkdir(parents=True)
+    starts = {entry.name: entry.value for entry in metadata.distribution("megatools").entry_points}
+    for program in _PROGRAMS:
+        module, _, function = starts[program].partition(":")
+        script = environment / "bin" / program
+        script.write_text(
+            f"#!/{_HOME}/.venv/bin/python3\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+        )
+        script.chmod(0o755)
+        (links / program).symlink_to(f"/{_HOME}/bin/{program}")
