@@ -30,7 +30,8 @@ class SocketDoor:
                 connection.settimeout(self._timeout_s)
                 connection.connect(self._path)
                 sent = socket.send_fds(connection, [line], list(files)) if files else connection.send(line)
-                connection.sendall(line[sent:])
+                if sent < len(line):  # even nothing cannot be sent to a service that has answered and closed already
+                    connection.sendall(line[sent:])
                 reply = _read_line(connection)
         except OSError as error:
             raise self._lost(error) from error
