@@ -8,8 +8,12 @@ start and end) or by one that starts inside (t, t+d) (a queue ordered by start, 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import accumulate
+from operator import attrgetter, or_
 
 import msgspec
+
+_START, _END = attrgetter("start_s"), attrgetter("end_s")
 
 
 class Booking(msgspec.Struct, frozen=True, gc=False):
@@ -53,11 +57,11 @@ class Slot(msgspec.Struct, frozen=True):
 
 def obstacles(bookings: Iterable[Booking], wish: Wish, but: Collection[int] = ()) -> list[Booking]:
     """The bookings that can stand in a wish's way, those with ids in `but` left out."""
-    from_s, takes, relevant = wish.from_s, wish.takes, wish.named or wish.allowed
+    from_s, takes, named = wish.from_s, wish.takes, wish.named
     return [
         one
         for one in bookings
-        if one.end_s > from_s and one.mask & relevant and not (takes and one.yields) and one.id not in but
+        if one.end_s > from_s and (not named or one.mask & named) and not (takes and one.yields) and one.id not in but
     ]
 
 
@@ -75,67 +79,56 @@ def openings(bookings: Iterable[Booking], wish: Wish) -> Iterator[tuple[int, int
 
     Times at which nothing changes for the better are left out: after the first one, a start is the end of a booking.
     """
-    if wish.named:
-        yield from _named_openings(bookings, wish)
-        return
-    ways = sorted(bookings, key=lambda one: one.start_s)
-    by_end = sorted(ways, key=lambda one: one.end_s)
-    window = _Window(ways, by_end, wish.duration_s)
-    last = None
-    for time_s in _times(wish.from_s, by_end):
-        if time_s == last:
-            continue
-        last = time_s
-        free = wish.allowed & ~window.move(time_s)
+    yield from _named_openings(bookings, wish) if wish.named else _swept(list(bookings), wish)
+
+
+def _swept(bookings: list[Booking], wish: Wish) -> Iterator[tuple[int, int]]:
+    """One step per end of a booking; a thousand of them take a millisecond or two, so everything is at hand."""
+    by_end = sorted(bookings, key=_END)
+    bookings.sort(key=_START)
+    starts, masks, many = [one.start_s for one in bookings], [one.mask for one in bookings], len(bookings)
+    ends, end_masks = [one.end_s for one in by_end], [one.mask for one in by_end]
+    begun = over = seen = 0  # how many have started by now, ended by now, start before now + duration
+    at = new = 0  # taken now; taken by those to come that are not in `old`
+    old: list[int] = []  # the first of those to come, the very first on top, each united with all below it
+    for now_s in _roomy_times(bookings, by_end, wish):
+        while begun < many and starts[begun] <= now_s:
+            at ^= masks[begun]
+            if begun < seen:
+                if not old:
+                    old, new = list(accumulate(reversed(masks[begun:seen]), or_)), 0
+                old.pop()
+            begun += 1
+        while over < many and ends[over] <= now_s:
+            at ^= end_masks[over]
+            over += 1
+        seen = max(seen, begun)
+        until_s = now_s + wish.duration_s
+        while seen < many and starts[seen] < until_s:
+            new |= masks[seen]
+            seen += 1
+        free = wish.allowed & ~(at | new | (old[-1] if old else 0))
         if has_room(free, wish.count, wish.contiguous):
-            yield time_s, free
+            yield now_s, free
 
 
-def _times(from_s: int, by_end: list[Booking]) -> Iterator[int]:
-    yield from_s
-    for one in by_end:
-        if one.end_s > from_s:
-            yield one.end_s
-
-
-class _Window:
-    """What is taken in [t, t + duration), as t moves on."""
-
-    def __init__(self, by_start: list[Booking], by_end: list[Booking], duration_s: int) -> None:
-        self._by_start, self._by_end, self._duration_s = by_start, by_end, duration_s
-        self._begun = self._over = 0  # how many have started by t, ended by t
-        self._at = 0  # taken at t
-        self._seen = 0  # to come, starting before t + duration: those from _begun up to here
-        self._old: list[int] = []  # the first of these, the very first on top, each with the union of what is below it
-        self._new = 0  # the union of the others
-
-    def move(self, time_s: int) -> int:
-        """The nodes taken at any moment of [time_s, time_s + duration); times must not go back."""
-        by_start, by_end, many = self._by_start, self._by_end, len(self._by_start)
-        while self._begun < many and by_start[self._begun].start_s <= time_s:
-            self._at ^= by_start[self._begun].mask
-            if self._begun < self._seen:
-                self._leave()
-            self._begun += 1
-        while self._over < many and by_end[self._over].end_s <= time_s:
-            self._at ^= by_end[self._over].mask
-            self._over += 1
-        self._seen = max(self._seen, self._begun)
-        until_s = time_s + self._duration_s
-        while self._seen < many and by_start[self._seen].start_s < until_s:
-            self._new |= by_start[self._seen].mask
-            self._seen += 1
-        return self._at | self._new | (self._old[-1] if self._old else 0)
-
-    def _leave(self) -> None:
-        """The first of those to come is no longer to come."""
-        if not self._old:
-            union = 0
-            for index in range(self._seen - 1, self._begun - 1, -1):
-                union |= self._by_start[index].mask
-                self._old.append(union)
-            self._new = 0
-        self._old.pop()
+def _roomy_times(by_start: list[Booking], by_end: list[Booking], wish: Wish) -> Iterator[int]:
+    """The times at which enough nodes are free for a moment at least: most times fall here, by counting alone."""
+    allowed, many, begun = wish.allowed, len(by_start), 0
+    room = allowed.bit_count() - wish.count
+    now_s, over = wish.from_s, 0
+    while True:
+        while begun < many and by_start[begun].start_s <= now_s:
+            room -= (by_start[begun].mask & allowed).bit_count()
+            begun += 1
+        while over < many and by_end[over].end_s <= now_s:
+            room += (by_end[over].mask & allowed).bit_count()
+            over += 1
+        if room >= 0:
+            yield now_s
+        if over == many:
+            return
+        now_s = by_end[over].end_s
 
 
 def _named_openings(bookings: Iterable[Booking], wish: Wish) -> Iterator[tuple[int, int]]:
