@@ -6,7 +6,7 @@ there (GRUB 2.06 manual, "Network"). Older ones read `grub.cfg` only: the defaul
 
 from __future__ import annotations
 
-_SPECIAL = set("\\$\"'`;&|<>{}#*?[]~")
+_SPECIAL = set("\\$'`;&|<>{}#*?[]~")
 
 DEFAULT_PATH = "grub/grub.cfg"
 DEFAULT_TEXT = """\
@@ -23,14 +23,27 @@ menuentry "local disk" { exit }
 
 def text(name: str, args: str, *, has_initrd: bool = True) -> str:
     """The file of each node of a reservation."""
-    words = "".join(f" {_word(word)}" for word in args.split())
+    words = "".join(f" {_word(word)}" for word in _kernel_words(args))
     initrd = f"    initrd /igor/{name}-initrd\n" if has_initrd else ""
     return f'set default=0\nset timeout=0\nmenuentry "{name}" {{\n    linux /igor/{name}-kernel{words}\n{initrd}}}\n'
 
 
+def _kernel_words(args: str) -> list[str]:
+    """Kernel arguments as Linux parses them: double quotes hold a word together. GRUB writes the quotes anew."""
+    words, inside = [""], False
+    for character in args:
+        if character == '"':
+            inside = not inside
+        elif character.isspace() and not inside:
+            words.append("")
+        else:
+            words[-1] += character
+    return [word for word in words if word]
+
+
 def _word(word: str) -> str:
     """A kernel argument as one literal word of GRUB's language."""
-    if not _SPECIAL & set(word):
+    if not _SPECIAL & set(word) and " " not in word:
         return word
     return "'" + word.replace("'", "'\\''") + "'"
 
