@@ -19,6 +19,7 @@ from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan, tree
 from megatools.vmbetter.cache import Cache, Entry, key_of
+from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
@@ -135,7 +136,7 @@ class Assembly:
         return key, self._layer(found)
 
     def _overlay_folder(self, value: str) -> Path:
-        return project.folder(self._cache.root) if value == project.NAME else Path(value)
+        return project.folder(self._cache.root) if value == PROJECT_OVERLAY else Path(value)
 
     def finished(self, base: Entry) -> tuple[str, Layer | None]:
         """The layer of everything over the packages, and its key."""

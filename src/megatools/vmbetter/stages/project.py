@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from megatools.hostkit.errors import Unavailable
-from megatools.vmbetter.config.merge import PROJECT_OVERLAY as NAME
+from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 
 FORMAT = 1
 _HOME = "opt/megatools"
@@ -63,7 +63,7 @@ def home() -> Path:
     """Where the project is that runs now. Raises Unavailable when it is not a whole project."""
     found = Path(__file__).resolve().parents[4]
     if not (found / "scripts/install").is_file():
-        raise Unavailable(f'overlay "{NAME}" needs the whole project, which "{found}" is not')
+        raise Unavailable(f'overlay "{PROJECT_OVERLAY}" needs the whole project, which "{found}" is not')
     return found
 
 

@@ -19,7 +19,7 @@ from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 1
+FORMAT = 2
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -32,7 +32,7 @@ class IsoTarget(msgspec.Struct, frozen=True):
 
     def identity(self) -> object:
         """The format, the option, the programs that make it and the busybox that may go into it."""
-        squashed = proc.run_sync(["sqfstar", "-version"], timeout_s=30).text.splitlines()[:1]
+        squashed = proc.run_sync(["mksquashfs", "-version"], timeout_s=30).text.splitlines()[:1]
         return [FORMAT, self.append, *starter.ingredients(), *grub.versions(), *squashed]
 
     def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
@@ -54,7 +54,7 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
         names = {newc.name_of(member): member for member in archive.getmembers()}
         unpacked = unpacked_bytes([member for name, member in names.items() if initrd.belongs(name)])
         name = str(ext4.identity(list(names.values()), "live"))
-        version = initrd.newest_kernel(names, warnings)
+        version = initrd.newest_kernel([name for name, member in names.items() if member.isreg()], warnings)
         lacking = starter.lacking(archive, version, starter.LIVE_NEEDED)
         if not lacking:
             content = archive.extractfile(names[f"boot/vmlinuz-{version}"])
@@ -82,8 +82,8 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
 def _squash(tree: Path, target: Path, workspace: Path, *, epoch: int) -> None:
     plain = workspace / "live.tar"
     filtered(tree, plain, epoch=epoch, keep=initrd.belongs)
-    words = ["-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "6", "-exports"]
-    command = ["sh", "-c", 'input=$1; shift; exec sqfstar "$@" < "$input"', "sqfstar", str(plain), *words, str(target)]
+    words = ["-tar", "-quiet", "-no-progress", "-root-mode", "755", "-comp", "zstd", "-Xcompression-level", "6"]
+    command = ["sh", "-c", 'input=$1; shift; exec mksquashfs - "$@" < "$input"', "sh", str(plain), str(target), *words]
     proc.run_sync(command, timeout_s=3600, env={"SOURCE_DATE_EPOCH": str(epoch)})
     plain.unlink()
 
