@@ -65,7 +65,7 @@ def make(tree: Path, workspace: Path, options: DiskTarget, *, epoch: int) -> Mad
         members = [member for member in archive.getmembers() if with_kernel(newc.name_of(member))]
         names = {newc.name_of(member): member for member in archive.getmembers()}
         ids = [ext4.identity(members, part) for part in ("disk", "bios", "system", "root", "ext4")]
-        version = initrd.newest_kernel(names, warnings)
+        version = initrd.newest_kernel([name for name, member in names.items() if member.isreg()], warnings)
         files = _boot_files(archive, names[f"boot/vmlinuz-{version}"], version, workspace, epoch=epoch)
         system_bytes = _mib_up(sum(path.stat().st_size for path in files.values()) * 2 + 16 * _MIB, least=64 * _MIB)
         root_at = _SYSTEM_AT + system_bytes

@@ -1,25 +1,30 @@
 """Target: a kernel and an initrd that is the whole tree.
 
-Called by the builder. What must not be the same on every machine that boots the image (host keys, machine ids, random
+Called by the builder. Where that is exact, the initrd has two segments, compressed apart: the packages' tree, which is
+packed once, and the layer of all changes, which the kernel unpacks over it. Whether it is depends on the two alone, not
+on what is in the cache. What must not be the same on every machine that boots the image (host keys, machine ids, random
 seeds), what describes the machine it was built on, and what only the build needed, is left out.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import tarfile
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
-from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput
 from megatools.vmbetter.targets import newc
+from megatools.vmbetter.targets.compressor import Compressor
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
+from megatools.vmbetter.tree import Layer, Member, index
 
-FORMAT = 1
+FORMAT = 2
 _LEFT_OUT = (
     "boot/*",
     "etc/ssh/ssh_host_*",
@@ -34,26 +39,82 @@ _LEFT_OUT = (
     "var/log/*.log",
     "var/log/apt/*",
 )
-_SMALL_BYTES = 64 << 20
+_TWICE_AT_MOST = 20  # a twentieth of the base
 
 
 class InitrdTarget(msgspec.Struct, frozen=True):
-    """Kernel and initrd; `compress` is empty (zstd, harder for small trees) or as `--compress` has it."""
+    """Kernel and initrd."""
 
-    compress: str = ""
+    compressor: Compressor = Compressor()
     name: ClassVar[str] = "initrd"
 
     def identity(self) -> object:
         """The format, the compressor and its version."""
-        return [FORMAT, self.compress, proc.run_sync(["zstd", "--version"], timeout_s=30).text.strip()]
+        return [FORMAT, _LEFT_OUT, self.compressor.identity()]
 
     def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
         """Kernel and initrd from a tree. Raises InvalidInput when it has no kernel."""
-        return make(tree.tar(), workspace, epoch=epoch)
+        base = tree.base_members()
+        newer = members_of(tree.layer)
+        if not layers_exactly(base, newer, tree.layer):
+            return make(tree.tar(), workspace, epoch=epoch, compressor=self.compressor)
+        names = {member.name: member for member in (*base, *newer)}
+        warnings: list[str] = []
+        version = newest_kernel([name for name, member in names.items() if member.kind == "file"], warnings)
+        name = f"boot/vmlinuz-{version}"
+        unpacked = sum(member.size for member in names.values() if belongs(member.name))
+        small = sum(member.size for member in base if belongs(member.name))
+
+        def packed(tar: Path, extra: dict[str, str], label: str) -> Path:
+            plain, segment = workspace / f"{label}.cpio", workspace / label
+            with tarfile.open(tar, "r:") as archive, plain.open("wb") as target:
+                newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
+            self.compressor.run(plain, segment, whole_bytes=small)
+            return segment
+
+        upper = tree.layer.tar if tree.layer is not None else _empty(workspace)
+        changed = name in {member.name for member in newer}
+        kernel = (
+            _extracted(upper, name, workspace)
+            if changed
+            else tree.of_base(["kernel", name], lambda tar: _extracted(tar, name, workspace))
+        )
+        first = tree.of_base(["segment", self.identity()], lambda tar: packed(tar, {}, "base"))
+        extra = _start(names.keys(), warnings)
+        parts = [first, packed(upper, extra, "changes")] if extra or newer else [first]
+        files = {"kernel": _copy([kernel], workspace / "delivered"), "initrd": _copy(parts, workspace / "initrd")}
+        return Made(files, unpacked, tuple(warnings), {"kernel": version})
 
     def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
         """NAME.kernel and NAME.initrd."""
         return deliver_files(files, directory, name)
+
+
+def members_of(layer: Layer | None) -> list[Member]:
+    """The entries a layer has."""
+    return index(layer.tar) if layer is not None else []
+
+
+def layers_exactly(base: list[Member], newer: list[Member], layer: Layer | None) -> bool:
+    """Whether unpacking a layer's entries over a base's, as the kernel does it, gives just the merged tree.
+
+    It does not where something goes, a folder becomes something else or the reverse, a file with several names is
+    replaced (the kernel writes into the file there is), or a device is there already. It is not worth it where much
+    of the base is replaced: both would take memory.
+    """
+    if layer is not None and (layer.gone or layer.opaque):
+        return False
+    older = {member.name: member for member in base}
+    shared = {name for member in base if member.kind == "again" for name in (member.name, member.target)}
+    twice = 0
+    for member in newer:
+        below = older.get(member.name)
+        if below is None or (member.kind == below.kind == "folder"):
+            continue
+        if "folder" in (member.kind, below.kind) or "device" in (member.kind, below.kind) or member.name in shared:
+            return False
+        twice += below.size
+    return twice * _TWICE_AT_MOST <= sum(member.size for member in base)
 
 
 def belongs(name: str) -> bool:
@@ -61,42 +122,67 @@ def belongs(name: str) -> bool:
     return not any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_OUT)
 
 
-def make(tree: Path, workspace: Path, *, epoch: int) -> Made:
+def make(tree: Path, workspace: Path, *, epoch: int, compressor: Compressor | None = None) -> Made:
     """Kernel and initrd from a tree's tar (not compressed). Raises InvalidInput when it has no kernel."""
     kernel, plain, initrd = workspace / "kernel", workspace / "initrd.cpio", workspace / "initrd"
     warnings: list[str] = []
     with tarfile.open(tree, "r:") as archive:
         names = {newc.name_of(member): member for member in archive.getmembers()}
-        version = _newest_kernel(names, warnings)
+        version = newest_kernel([name for name, member in names.items() if member.isreg()], warnings)
         content = archive.extractfile(names[f"boot/vmlinuz-{version}"])
         assert content is not None
         kernel.write_bytes(content.read())
-        extra: dict[str, str] = {}
-        if "init" not in names:
-            extra["init"] = "/sbin/init"
-            if not names.keys() & {"sbin/init", "usr/sbin/init"}:
-                warnings.append("the tree has neither /init nor /sbin/init: the image will not boot")
+        extra = _start(names.keys(), warnings)
         with plain.open("wb") as target:
             unpacked = newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
-    level = "-19" if unpacked < _SMALL_BYTES else "-3"
-    proc.run_sync(["zstd", "-q", "-f", level, "-T0", str(plain), "-o", str(initrd)], timeout_s=1800)
-    plain.unlink()
+    (compressor or Compressor()).run(plain, initrd, whole_bytes=unpacked)
     files = {"kernel": kernel, "initrd": initrd}
     return Made(files, unpacked, tuple(warnings), {"kernel": version})
 
 
-def _newest_kernel(names: dict[str, tarfile.TarInfo], warnings: list[str]) -> str:
-    found = [
-        name.removeprefix("boot/vmlinuz-")
-        for name, member in names.items()
-        if name.startswith("boot/vmlinuz-") and member.isreg()
-    ]
+def newest_kernel(files: Iterable[str], warnings: list[str]) -> str:
+    """The version of the newest kernel among a tree's files. Raises InvalidInput when there is none."""
+    found = [name.removeprefix("boot/vmlinuz-") for name in files if name.startswith("boot/vmlinuz-")]
     if not found:
         raise InvalidInput("the tree has no kernel", hint='add a package such as "linux-image-amd64" to the config')
     found.sort(key=lambda version: [int(part) if part.isdigit() else 0 for part in re.split(r"[^0-9]+", version)])
     if len(found) > 1:
         warnings.append(f"several kernels ({', '.join(found)}): the newest is used")
     return found[-1]
+
+
+def _start(names: Collection[str], warnings: list[str]) -> dict[str, str]:
+    """The link that is missing for the kernel to find init."""
+    if "init" in names:
+        return {}
+    if not {"sbin/init", "usr/sbin/init"} & set(names):
+        warnings.append("the tree has neither /init nor /sbin/init: the image will not boot")
+    return {"init": "/sbin/init"}
+
+
+def _extracted(tar: Path, name: str, workspace: Path) -> Path:
+    target = workspace / "extracted"
+    with tarfile.open(tar, "r:") as archive:
+        content = archive.extractfile(f"./{name}")
+        assert content is not None
+        target.write_bytes(content.read())
+    return target
+
+
+def _empty(workspace: Path) -> Path:
+    target = workspace / "empty.tar"
+    with tarfile.open(target, "w:"):
+        return target
+
+
+def _copy(parts: list[Path], target: Path) -> Path:
+    with target.open("wb") as stream:
+        for part in parts:
+            with part.open("rb") as content:
+                at, size = 0, part.stat().st_size
+                while at < size:
+                    at += os.sendfile(stream.fileno(), content.fileno(), at, size - at)
+    return target
 
 
 def memory_needed_mib(unpacked_bytes: int) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidInput
 from megatools.hostkit.units import parse_bytes
+from megatools.vmbetter.targets import compressor
 from megatools.vmbetter.targets.disk import FORMATS, DiskTarget
 from megatools.vmbetter.targets.initrd import InitrdTarget
 from megatools.vmbetter.targets.iso import IsoTarget
@@ -45,7 +46,7 @@ def chosen(wanted: Wanted) -> tuple[Target, ...]:
     if wanted.rootfs_tar:
         found.append(TarTarget())
     if wanted.initrd or not found:
-        found.insert(0, InitrdTarget(wanted.compress))
+        found.insert(0, InitrdTarget(compressor.parse(wanted.compress)))
     return tuple(found)
 
 

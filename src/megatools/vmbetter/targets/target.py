@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from megatools.hostkit.errors import Unavailable
+from megatools.vmbetter.tree import Layer, Member
 
 
 class Tree(Protocol):
-    """The finished tree, as targets read it."""
+    """The finished tree, as targets read it: whole, or as the packages' tree with a layer over it."""
+
+    layer: Layer | None
 
     def tar(self) -> Path:
         """The whole tree as a plain (not compressed) tar: names begin with `./`, extended attributes are pax's."""
+        ...
+
+    def base_tar(self) -> Path:
+        """The packages' tree alone, as a plain tar."""
+        ...
+
+    def base_members(self) -> list[Member]:
+        """The index of the packages' tree; quick."""
+        ...
+
+    def of_base(self, identity: object, make: Callable[[Path], Path]) -> Path:
+        """A file that depends on the packages' tree and `identity` alone: cached, or made (given the plain tar)."""
         ...
 
 

@@ -1,0 +1,65 @@
+"""Compress an initrd, in the formats the kernel unpacks (CONFIG_RD_*; all on in Debian's kernels).
+
+Called by the initrd target. The same input gives the same bytes whatever the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from megatools.hostkit import proc
+from megatools.hostkit.errors import InvalidInput
+
+_SMALL_BYTES = 64 << 20
+_LEVELS = {"zstd": (1, 19), "gzip": (1, 9), "xz": (0, 9), "lz4": (1, 12), "none": (0, 0)}
+_USUAL = {"zstd": 3, "gzip": 6, "xz": 6, "lz4": 1, "none": 0}
+_SMALL_ZSTD = 9
+
+
+class Compressor(msgspec.Struct, frozen=True):
+    """A method and a level; level -1 stands for the usual one, which is higher for small inputs."""
+
+    method: str = "zstd"
+    level: int = -1
+
+    def identity(self) -> object:
+        """The method, the level, and the program's version."""
+        if self.method == "none":
+            return ["none"]
+        said = proc.run_sync([self.method, "--version"], timeout_s=30)
+        return [self.method, self.level, (said.stdout + said.stderr).decode(errors="replace").strip()]
+
+    def run(self, plain: Path, packed: Path, *, whole_bytes: int) -> None:
+        """Compress a file; `whole_bytes` is the size of all that is compressed, which decides the usual level."""
+        if self.method == "none":
+            plain.rename(packed)
+            return
+        level = self.level if self.level >= 0 else _USUAL[self.method]
+        if self.method == "zstd" and self.level < 0 and whole_bytes < _SMALL_BYTES:
+            level = _SMALL_ZSTD
+        argv = [*self._words(level), "-c", str(plain)]
+        proc.run_sync(["sh", "-c", 'exec "$@" > "$0"', str(packed), *argv], timeout_s=3600)
+        plain.unlink()
+
+    def _words(self, level: int) -> list[str]:
+        return {
+            "zstd": ["zstd", "-q", f"-{level}", "-T0"],
+            "gzip": ["gzip", "-n", f"-{level}"],
+            "xz": ["xz", f"-{level}", "-T1", "--check=crc32"],
+            "lz4": ["lz4", "-q", "-l", f"-{level}"],
+        }[self.method]
+
+
+def parse(text: str) -> Compressor:
+    """What `--compress` says: METHOD or METHOD:LEVEL; empty is zstd. Raises InvalidInput."""
+    if not text:
+        return Compressor()
+    method, colon, level = text.partition(":")
+    if method not in _LEVELS:
+        raise InvalidInput(f'compression "{method}" is unknown', hint=f"one of {', '.join(_LEVELS)}")
+    low, high = _LEVELS[method]
+    if colon and not (level.isdigit() and low <= int(level) <= high):
+        raise InvalidInput(f'compression level "{level}" of {method} is not between {low} and {high}')
+    return Compressor(method, int(level) if colon else -1)
