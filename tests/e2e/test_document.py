@@ -53,7 +53,7 @@ def check_four_with_leases(daemon: Daemon, lab: Lab) -> None:
     addresses = {row["ip"].strip("[]") for row in rows}
     assert len(addresses) == 4
     for address in addresses:
-        assert "1 received" in lab.run("ping", "-c", "1", "-W", "10", address)
+        assert "1 received" in lab.run("ping", "-c", "1", "-w", "30", address)
     page = lab.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://localhost:8080/")
     assert page == "401"
 

@@ -185,7 +185,7 @@ def test_each_nic_model_gets_a_lease(daemon: Daemon, lab: Lab, image: tuple[Path
     assert len(addresses) == 2
     for address in addresses:
         assert address.startswith("10.5.0.")
-        assert "1 received" in lab.run("ping", "-c", "1", "-W", "10", address)
+        assert "1 received" in lab.run("ping", "-c", "1", "-w", "30", address)
 
 
 @pytest.mark.parametrize("command", ["nuke", "nuke all"])
