@@ -48,7 +48,7 @@ from megatools.igor.model.person import Person
 _log = logging.getLogger(__name__)
 _APART = (Show, GetHosts, GetProfiles, Stats, Power, Check, Import, Tick)
 _REQUEST_DEADLINE_S = 30.0
-_THREADS = 8
+_THREADS = 24
 _BATCH = 64
 _PEOPLE_S = 10.0
 _CREDENTIALS = struct.Struct("3i")

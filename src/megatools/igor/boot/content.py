@@ -6,9 +6,11 @@ The copy waits as `igor/images/.incoming-*` until a change of the store adopts i
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 import time
@@ -38,6 +40,9 @@ def stage(descriptor: int, kind: ImageKind, called: str, config: Config) -> Stag
     temporary = ""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        known = _kept_already(descriptor, size, kind, directory)
+        if known is not None:
+            return known
         _check_room(directory, size, called)
         copy, temporary = tempfile.mkstemp(prefix=INCOMING, dir=directory)
         try:
@@ -52,6 +57,37 @@ def stage(descriptor: int, kind: ImageKind, called: str, config: Config) -> Stag
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _kept_already(descriptor: int, size: int, kind: ImageKind, directory: Path) -> Staged | None:
+    """A second name for a content that is kept already, instead of a second copy; it stays though the first one goes.
+
+    Only where something of this size is kept, so that what is new is not read twice.
+    """
+    if size not in _sizes(directory):
+        return None
+    digest, at = hashlib.sha256(), 0
+    while chunk := os.pread(descriptor, _CHUNK, at):
+        at += len(chunk)
+        digest.update(chunk)
+    content = ContentHash(digest.hexdigest())
+    temporary = directory / f"{INCOMING}{secrets.token_hex(8)}"
+    try:
+        os.link(directory / content, temporary, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return Staged(Image(content, at, kind), temporary)
+
+
+def _sizes(directory: Path) -> set[int]:
+    found: set[int] = set()
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(INCOMING):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # removed this very moment
+                found.add(entry.stat(follow_symlinks=False).st_size)
+    return found
 
 
 def sweep(config: Config, *, older_than_s: float = _ABANDONED_S) -> list[Path]:

@@ -15,7 +15,7 @@ from megatools.igor.boot import grub, ipxe
 from megatools.igor.model.config import Config, load
 from megatools.igor.store.store import DATABASE
 
-UNITS = ("igor.socket", "igor.service", "igor-tick.service", "igor-tick.timer")
+UNITS = ("igor.socket", "igor.service", "igor-tick.service", "igor-tick.timer", "igor-hook@.service")
 _UNIT_DIRECTORY = Path("/etc/systemd/system")
 _SAMPLE = """{
 	"tftproot" : "%s",

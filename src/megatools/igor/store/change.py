@@ -48,6 +48,7 @@ class Change:
         self.revision_before = 0
         self.revision = 0
         self.unsettled: list[str] = []
+        self.described = False  # what is known of nodes has changed
         self.lenient = False  # repairing: a file that cannot be written is reported in `unsettled`, not raised
 
     # ------------------------------------------------------------------ the transaction (called by Store)
@@ -134,13 +135,14 @@ class Change:
     def savepoint(self) -> Iterator[None]:
         """A part that can be undone alone."""
         touched, adopted, freed = dict(self.touched), len(self._adopted), self._freed_images
+        described = self.described
         self._database.execute("SAVEPOINT part")
         try:
             yield
         except BaseException:
             self._database.execute("ROLLBACK TO part")
             self._database.execute("RELEASE part")
-            self.touched, self._freed_images = touched, freed
+            self.touched, self._freed_images, self.described = touched, freed, described
             self._forget_adopted(adopted)
             raise
         self._database.execute("RELEASE part")
@@ -248,6 +250,9 @@ class Change:
 
     def set_host(self, host: Host) -> None:
         """Replace what is known of a node."""
+        if not self.described:
+            self.described = True
+            self._put_meta("hosts", str(self.revision_before + 1))
         body = msgspec.json.encode(host)
         self._database.execute("INSERT OR REPLACE INTO host (number, body) VALUES (?, ?)", (host.number, body))
 

@@ -30,6 +30,7 @@ from megatools.igor.store.change import Change, Step
 from megatools.igor.store.disk import Disk
 
 DATABASE = "igor.db"
+_host = msgspec.json.Decoder(Host)
 _BUSY_S = 20.0
 
 
@@ -52,6 +53,7 @@ class Store:
         self._lock = Lock(directory / "lock")
         self._open_change: Change | None = None
         self._bookings: tuple[int, dict[int, Booking]] | None = None
+        self._hosts: tuple[str, dict[int, Host]] | None = None
         self.database = _open(directory, root, group)
 
     def close(self) -> None:
@@ -191,10 +193,18 @@ class Store:
             return [rows.reservation_of(row) for row in self.database.execute(query, values)]
 
     def hosts(self) -> dict[int, Host]:
-        """What is known of nodes, by number; nodes of which nothing is known are absent."""
+        """What is known of nodes, by number; nodes of which nothing is known are absent. Not to be changed."""
         with _sqlite_errors(self.directory):
+            row = self.database.execute("SELECT value FROM meta WHERE key = 'hosts'").fetchone()
+            version = str(row[0]) if row else ""
+            inside = self._open_change
+            if self._hosts is not None and self._hosts[0] == version and not (inside and inside.described):
+                return self._hosts[1]
             found = self.database.execute("SELECT number, body FROM host ORDER BY number").fetchall()
-        return {number: msgspec.json.decode(body, type=Host) for number, body in found}
+        known = {number: _host.decode(body) for number, body in found}
+        if not (inside and inside.described):  # what is not committed yet is not to be kept
+            self._hosts = (version, known)
+        return known
 
     def images(self) -> list[Image]:
         """The kernels and initrds that are kept."""
