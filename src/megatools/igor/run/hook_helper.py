@@ -1,8 +1,8 @@
 """`igor-hook ID`: run the hooks of one reservation that are due, as its owner. Needs root; its input is a number.
 
-`run.work` starts it, through its systemd unit (packaging/igor/igor-hook@.service) or sudo. It believes nobody: which hooks are due, for which
-nodes and for whom stands in the store; the configuration is /etc/igor.conf, and must be root's. Exit status 0: all went
-well; what failed is on standard error.
+`run.work` starts it, through its systemd unit (packaging/igor/igor-hook@.service) or sudo. It believes nobody: which
+hooks are due, for which nodes and for whom stands in the store; the configuration is /etc/igor.conf, and must be
+root's. Exit status 0: all went well; what failed is on standard error.
 """
 
 from __future__ import annotations
