@@ -79,6 +79,7 @@ async def test_the_buttons_work_from_the_keyboard_and_errors_are_shown(tmp_path:
             await page.get_by_role("button", name="Kill web1").press("Enter")
             await page.get_by_role("button", name="Keep it").press("Enter")
             assert guest.child is not None
+            await expect(page.get_by_role("button", name="Kill web1")).to_be_enabled()  # it rests while one asks
             await page.get_by_role("button", name="Kill web1").press("Enter")
             await page.get_by_role("button", name="Kill", exact=True).press("Enter")
             await expect(page.locator("tbody tr", has_text="web1").locator(".state")).to_have_text("QUIT")
