@@ -86,22 +86,26 @@ def run(
 
     Raises CommandFailed, with the last lines, when a guest panics, ends or does not say the marker in time.
     """
+    took: dict[str, float] = {}
+    for machine in machines(files):
+        report(f"booting the {machine.title} with {memory_mib} MiB")
+        took[machine.title] = boot(machine, memory_mib=memory_mib, marker=marker, timeout_s=timeout_s)
+        report(f"the {machine.title} is up after {took[machine.title]:.1f} s")
+    return took
+
+
+def boot(machine: Machine, *, memory_mib: int, marker: str = MARKER, timeout_s: float = TIMEOUT_S) -> float:
+    """Boot one of them; the seconds it took. Raises as `run` does."""
     if proc.which("qemu-system-x86_64") is None:
         raise NotFound('program "qemu-system-x86_64" is not on this host', hint="run scripts/install")
     try:
         wanted = re.compile(marker)
     except re.error as error:
         raise InvalidInput(f'marker "{marker}" is not a regular expression') from error
-    accelerator = probe.accelerator().name
-    took: dict[str, float] = {}
-    for machine in machines(files):
-        report(f"booting the {machine.title} with {memory_mib} MiB")
-        began = time.monotonic()
-        with _console(argv(machine, memory_mib, accelerator)) as reading:
-            _wait(machine, reading, wanted, timeout_s)
-        took[machine.title] = time.monotonic() - began
-        report(f"the {machine.title} is up after {took[machine.title]:.1f} s")
-    return took
+    began = time.monotonic()
+    with _console(argv(machine, memory_mib, probe.accelerator().name)) as reading:
+        _wait(machine, reading, wanted, timeout_s)
+    return time.monotonic() - began
 
 
 @contextlib.contextmanager
