@@ -51,6 +51,7 @@ class Assembly:
         self._plan = todo
         self._say = reporter
         self._workspace = workspace
+        self.overlays: list[tuple[str, list[list[object]]]] = []  # names and digests, once `finished` was asked for
         names = tuple(entry.value for entry in todo.recipe.packages)
         self._request = packages.request(names, todo.source)
         with stage(packages.STAGE):
@@ -122,9 +123,8 @@ class Assembly:
     def overlay(self, base: Entry) -> tuple[str, Layer | None]:
         """The overlays' layer and a key for it."""
         paths = [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
-        key = plan.overlays_key(
-            base.files["tree.tar.zst"].sha256, [overlays.digest(path) for path in paths], self.epoch
-        )
+        self.overlays = [(path.name, overlays.digest(path)) for path in paths]
+        key = plan.overlays_key(base.files["tree.tar.zst"].sha256, [rows for _, rows in self.overlays], self.epoch)
         if not paths:
             return key, None
         found = self._found("layers", key, overlays.STAGE)

@@ -14,20 +14,24 @@ from pathlib import Path
 import msgspec
 
 from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied
+from megatools.hostkit.files import write_atomically
 from megatools.vmbetter import lock as locks
-from megatools.vmbetter import plan
+from megatools.vmbetter import manifest, plan, staged
 from megatools.vmbetter.assembly import Assembly, FinishedTree, Plan, stage
 from megatools.vmbetter.cache import Cache, Entry, default_root, key_of
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
+from megatools.vmbetter.manifest import Part
 from megatools.vmbetter.stages.packages import Source
 from megatools.vmbetter.stages.postbuild import TIMEOUT_S
 from megatools.vmbetter.targets import registry
 from megatools.vmbetter.targets.initrd import memory_needed_mib
 from megatools.vmbetter.targets.registry import Wanted
-from megatools.vmbetter.targets.target import Target
+from megatools.vmbetter.targets.target import Target, Tree
 
+_IMAGES_KEPT = 3  # of one config and target: going back to the last versions is quick
+_SMALL_MEMORY_MIB = 768  # enough for what runs from a disk
 _USUAL_MEMORY_MIB = 2048  # what minimega gives a VM when nobody says
 
 
@@ -44,13 +48,19 @@ class Options(msgspec.Struct, frozen=True):
     cache_root: Path | None = None
     targets: Wanted = Wanted()
     postbuild_timeout_s: float = TIMEOUT_S
+    only_stage_one: bool = False
+    stage_two: Path | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a build left in the output directory: files by the suffix of their names, and the lock file."""
+    """What a build left in the output directory: files by the suffix of their names, and the lock file.
+
+    `memory_mib` is what a machine should have to boot them.
+    """
 
     files: dict[str, Path]
     lock: Path
+    memory_mib: int
 
 
 def build(config: Path, *, output_dir: Path, report: Report = silent, options: Options | None = None) -> Result:
@@ -63,6 +73,8 @@ def build(config: Path, *, output_dir: Path, report: Report = silent, options: O
         raise InvalidInput(f'output directory "{output_dir}" does not exist')
     if not os.access(output_dir, os.W_OK):
         raise PermissionDenied(f'output directory "{output_dir}" may not be written')
+    if asked.only_stage_one and asked.stage_two is not None:
+        raise InvalidInput("-1 and -2 exclude each other")
     targets = registry.chosen(asked.targets)
     recipe = load(config, constraints=asked.constraints)
     for warning in recipe.warnings:
@@ -102,31 +114,60 @@ class _Build:
         todo, lock_path = assembly_plan(self._cache, self._recipe, self._config, self._asked, output_dir)
         with self._cache.workspace(keep=self._asked.keep_work) as workspace:
             assembly = Assembly(self._cache, todo, self._say, workspace)
-            base = assembly.base()
-            tree_key, layer = assembly.finished(base)
-            finished = FinishedTree(self._cache, base, layer, workspace)
+            if self._asked.only_stage_one:
+                return self._stage_one(assembly, output_dir / f"{name}_stage1", lock_path, workspace)
+            finished: Tree
+            if self._asked.stage_two is not None:
+                finished, tree_key = staged.finish(
+                    self._asked.stage_two, self._recipe, workspace, self._say, assembly.epoch, todo.timeout_s
+                )
+            else:
+                base = assembly.base()
+                tree_key, layer = assembly.finished(base)
+                finished = FinishedTree(self._cache, base, layer, workspace)
             entries = [self._image(target, finished, tree_key, assembly.epoch, workspace) for target in targets]
             delivered: dict[str, Path] = {}
             for target, entry in zip(targets, entries, strict=True):
                 files = {suffix: self._cache.verified(entry, suffix) for suffix in entry.files}
                 delivered |= target.deliver(files, output_dir, name)
+            parts = tuple(
+                Part(delivered[suffix].name, stored.sha256)
+                for entry in entries
+                for suffix, stored in entry.files.items()
+                if suffix in delivered and delivered[suffix].is_file()
+            )
+            about = manifest.of_build(
+                name, self._recipe, assembly.lock, assembly.overlays, self._asked.source.engine, assembly.epoch, parts
+            )
+            written = msgspec.json.format(msgspec.json.encode(about)) + b"\n"
+        write_atomically(output_dir / f"{name}.manifest", written, 0o644)
         locks.write(lock_path, assembly.lock)
-        self._tell(targets, entries, delivered)
-        return Result(delivered, lock_path)
+        return Result(delivered, lock_path, self._tell(targets, entries, delivered))
 
-    def _tell(self, targets: tuple[Target, ...], entries: list[Entry], delivered: dict[str, Path]) -> None:
-        told = ""
+    def _stage_one(self, assembly: Assembly, folder: Path, lock_path: Path, workspace: Path) -> Result:
+        base = assembly.base()
+        _, layer = assembly.overlay(base)
+        with stage("stage 1"):
+            staged.unpack(FinishedTree(self._cache, base, layer, workspace).tar(), folder)
+        locks.write(lock_path, assembly.lock)
+        self._say.done("done", str(folder))
+        return Result({"stage1": folder}, lock_path, 0)
+
+    def _tell(self, targets: tuple[Target, ...], entries: list[Entry], delivered: dict[str, Path]) -> int:
+        told, memory = "", _SMALL_MEMORY_MIB
         for target, entry in zip(targets, entries, strict=True):
             if target.name != "initrd":
                 continue
             needed = memory_needed_mib(int(entry.notes["unpacked"]))
+            memory = max(memory, needed)
             told = f"; needs about {needed} MiB of memory to boot"
             if needed > _USUAL_MEMORY_MIB:
                 text = f"the initrd needs {needed} MiB of memory, a VM has {_USUAL_MEMORY_MIB} unless told otherwise"
                 self._say.warn("initrd", f"{text}: raise its memory, or build a --disk")
         self._say.done("done", f"{', '.join(map(str, delivered.values()))}{told}")
+        return memory
 
-    def _image(self, target: Target, finished: FinishedTree, tree_key: str, epoch: int, workspace: Path) -> Entry:
+    def _image(self, target: Target, finished: Tree, tree_key: str, epoch: int, workspace: Path) -> Entry:
         """A target's entry, made if need be."""
         key = plan.image_key(tree_key, target.name, target.identity(), epoch=epoch)
         found = self._cache.find("images", key) if self._asked.use_cache else None
@@ -140,8 +181,14 @@ class _Build:
             made = target.make(finished, folder, epoch=epoch)
             for warning in made.warnings:
                 self._say.warn(target.name, warning)
-            notes = {"unpacked": str(made.unpacked_bytes), "for": str(self._config), **made.notes}
-            return self._cache.publish("images", key, made.files, notes)
+            notes = {
+                "unpacked": str(made.unpacked_bytes),
+                "for": f"{self._config.resolve()} {target.name}",
+                **made.notes,
+            }
+            entry = self._cache.publish("images", key, made.files, notes)
+        self._cache.retire("images", about, keep=_IMAGES_KEPT)
+        return entry
 
 
 @contextlib.contextmanager

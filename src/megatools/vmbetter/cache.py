@@ -17,6 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ import msgspec
 from megatools.hostkit.bootstrap import sandbox
 from megatools.hostkit.errors import Corrupt, PermissionDenied, Unavailable
 from megatools.hostkit.files import Lock, sync_directory
+
+KINDS = ("images", "derived", "layers", "packages", "unpacked", "locks", "apt", "failed", "debs", "logs")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -44,6 +47,16 @@ class Entry(msgspec.Struct, frozen=True):
     def path(self, name: str) -> Path:
         """Where a file of the entry is."""
         return Path(self.folder) / name
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """Something the cache keeps: its size on disk in bytes, when it was last used (seconds since 1970), what for."""
+
+    kind: str
+    key: str
+    size: int
+    used: float
+    about: str
 
 
 def key_of(*parts: object) -> str:
@@ -129,6 +142,42 @@ class Cache:
         os.utime(folder / "entry.json")
         return entry
 
+    def contents(self, kinds: tuple[str, ...] = KINDS) -> list[Holding]:
+        """All that is kept, least recently used first."""
+        found: list[Holding] = []
+        for kind in kinds:
+            for path in (self.root / kind).glob("*"):
+                about, mark = "", path
+                if (path / "entry.json").is_file():
+                    mark = path / "entry.json"
+                    with contextlib.suppress(msgspec.DecodeError):
+                        about = msgspec.json.decode(mark.read_bytes(), type=Entry).notes.get("for", "")
+                found.append(Holding(kind, path.name, _size(path), mark.stat().st_mtime, about))
+        return sorted(found, key=lambda held: held.used)
+
+    def retire(self, kind: str, about: str, *, keep: int) -> None:
+        """Remove all but the newest entries of a kind that are for one thing."""
+        alike = [one for one in self.contents((kind,)) if one.about == about]
+        for one in alike[: max(0, len(alike) - keep)]:
+            shutil.rmtree(self.root / kind / one.key)
+
+    def prune(self, *, keep_bytes: int, older_than_s: float = 0.0) -> list[Holding]:
+        """Remove what was not used lately: all older than an age, then the oldest until at most so much is kept."""
+        held = self.contents()
+        left = sum(one.size for one in held)
+        removed: list[Holding] = []
+        for one in held:
+            if left <= keep_bytes and not (older_than_s and time.time() - one.used > older_than_s):
+                continue
+            path = self.root / one.kind / one.key
+            if path.is_file():
+                path.unlink()
+            else:
+                sandbox.remove(path)
+            left -= one.size
+            removed.append(one)
+        return removed
+
     def verified(self, entry: Entry, name: str) -> Path:
         """A file of an entry, its content checked; raises Corrupt, after removing the entry, when it is another."""
         path = entry.path(name)
@@ -161,6 +210,18 @@ class Cache:
             shutil.rmtree(aside, ignore_errors=True)
             raise Unavailable(f'cannot write to the cache "{self.root}"') from error
         return entry
+
+
+def _size(path: Path) -> int:
+    """What a file or folder takes on disk; parts that may not be read are not counted."""
+    if not path.is_dir():
+        return path.lstat().st_blocks * 512
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118
+    return total
 
 
 def _sync(path: Path) -> None:

@@ -28,10 +28,12 @@ cp "$sources" etc/apt/sources.list.d/image.sources
 """
 
 
-def argv(request: Request, folder: Path, repository: Path, names: tuple[str, ...]) -> list[str]:
+def argv(
+    request: Request, folder: Path, repository: Path, names: tuple[str, ...], extra: tuple[str, ...] = ()
+) -> list[str]:
     """The command; `names` are all packages of the repository, `request.packages` is not looked at."""
     words = ["debootstrap", f"--arch={request.architecture}", f"--variant={request.variant}", "--no-check-gpg"]
-    words += [f"--include={','.join(names)}", "--components=main"]
+    words += [f"--include={','.join(names)}", "--components=main", *extra]
     return [*words, request.suite, str(folder), f"file://{quote(str(repository))}"]
 
 
@@ -47,6 +49,7 @@ def bootstrap(
     repository: Path,
     workspace: Path,
     names: tuple[str, ...],
+    extra: tuple[str, ...] = (),
     line: Callable[[str], None],
     timeout_s: float = 3600,
 ) -> None:
@@ -61,8 +64,10 @@ def bootstrap(
         line(text)
 
     environment = {"INITRD": "No", "SOURCE_DATE_EPOCH": str(request.epoch), "DEBIAN_FRONTEND": "noninteractive"}
-    left = timeout_s
-    if follow(contained(argv(request, tree, repository, names)), keep, timeout_s=left, env=environment) != 0:
+    if (
+        follow(contained(argv(request, tree, repository, names, extra)), keep, timeout_s=timeout_s, env=environment)
+        != 0
+    ):
         log = tree / "debootstrap/debootstrap.log"
         said += log.read_text(errors="replace").splitlines()[-8:] if log.is_file() else []
         raise CommandFailed(failure(said, "debootstrap"))

@@ -23,6 +23,9 @@ _FINISH = (
     'rm -f "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*; '
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"; mkdir -p "$1/etc/apt/sources.list.d"'
 )
+# $0: where, $1: how many KiB at most; the mount is private to the build
+_IN_MEMORY = 'mount -t tmpfs -o "mode=755,size=$1k" tmpfs "$0" && shift && exec "$@"'
+_MEMORY_SHARE = 4  # the tree may take a quarter of the memory there is
 _STEP = re.compile(r"(Unpacking|Setting up) \S+ \(")
 
 
@@ -70,9 +73,14 @@ def bootstrap(
     repository: Path,
     workspace: Path,
     line: Callable[[str], None],
+    memory_kib: int = 0,
     timeout_s: float = 3600,
 ) -> None:
-    """Make `target`, a plain tar; `line` gets what is printed. Raises CommandFailed, Unavailable (too slow)."""
+    """Make `target`, a plain tar; `line` gets what is printed.
+
+    `memory_kib` says about how large the tree will be: it is made in memory where there is plenty of that. Raises
+    CommandFailed, Unavailable (too slow).
+    """
     sources = workspace / "image.sources"
     sources.write_text(request.sources)
     said: list[str] = []
@@ -81,10 +89,21 @@ def bootstrap(
         said.append(text)
         line(text)
 
-    environment = {"INITRD": "No", "TMPDIR": str(workspace), "SOURCE_DATE_EPOCH": str(request.epoch)}
-    command = contained(argv(request, target, repository, sources))
+    place = workspace / "place"
+    place.mkdir()
+    environment = {"INITRD": "No", "TMPDIR": str(place), "SOURCE_DATE_EPOCH": str(request.epoch)}
+    command = argv(request, target, repository, sources)
+    if memory_kib and memory_kib * _MEMORY_SHARE < available_kib():
+        command = ["sh", "-c", _IN_MEMORY, str(place), str(memory_kib * 2), *command]
+    command = contained(command)
     if follow(command, keep, timeout_s=timeout_s, env=environment) != 0:
         raise CommandFailed(failure(said, "mmdebstrap"))
+
+
+def available_kib() -> int:
+    """How much memory may be used without swapping; 0 when the kernel does not say."""
+    match = re.search(r"^MemAvailable: *(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def failure(said: list[str], program: str) -> str:

@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     archives: tuple[Archive, ...]
     local: tuple[Path, ...] = ()
     engine: str = "mmdebstrap"
+    extra: tuple[str, ...] = ()
 
     def sources(self) -> str:
         """What the image's own apt is to use."""
@@ -52,12 +53,15 @@ class Source(msgspec.Struct, frozen=True):
     architecture: str = ""
     local: tuple[Path, ...] = ()
     engine: str = "mmdebstrap"
+    extra: tuple[str, ...] = ()  # further words for debootstrap
 
 
 def request(packages: tuple[str, ...], source: Source) -> Request:
     """The request for packages. Raises InvalidInput, NotFound, Unavailable when options lead nowhere."""
     if source.engine not in ENGINES:
         raise InvalidInput(f'engine "{source.engine}" is neither {" nor ".join(ENGINES)}')
+    if source.extra and source.engine != "debootstrap":
+        raise InvalidInput("words for debootstrap need that engine", hint="add --engine debootstrap")
     if source.keyring is not None and not source.keyring.is_file():
         raise NotFound(f'no keyring "{source.keyring}"')
     for folder in source.local:
@@ -74,7 +78,7 @@ def request(packages: tuple[str, ...], source: Source) -> Request:
             archives = [msgspec.structs.replace(one, signed_by=str(source.keyring.resolve())) for one in archives]
     architecture = source.architecture or apt.native_architecture()
     local = tuple(folder.resolve() for folder in source.local)
-    return Request(suite, architecture, tuple(sorted(packages)), tuple(archives), local, source.engine)
+    return Request(suite, architecture, tuple(sorted(packages)), tuple(archives), local, source.engine, source.extra)
 
 
 def _keyring(source: Source) -> str:
@@ -162,7 +166,9 @@ def keep(cache: Cache, folder: Path, offers: list[Offer]) -> None:
 def key(lock: Lock, wanted: Request, *, epoch: int) -> str:
     """The key of this stage."""
     version = mmdebstrap.version() if wanted.engine == "mmdebstrap" else debootstrap.version()
-    return key_of(STAGE, FORMAT, lock.digest(), mmdebstrap.EXCLUDED, wanted.engine, version, wanted.sources(), epoch)
+    return key_of(
+        STAGE, FORMAT, lock.digest(), mmdebstrap.EXCLUDED, wanted.engine, wanted.extra, version, wanted.sources(), epoch
+    )
 
 
 def make(lock: Lock, wanted: Request, cache: Cache, workspace: Path, reporter: Reporter, *, epoch: int) -> Path:
@@ -185,9 +191,12 @@ def make(lock: Lock, wanted: Request, cache: Cache, workspace: Path, reporter: R
 
     if wanted.engine == "debootstrap":
         everything = tuple(offer.name for offer in lock.packages)
-        debootstrap.bootstrap(todo, target, repository=repository, workspace=workspace, names=everything, line=line)
+        debootstrap.bootstrap(
+            todo, target, repository=repository, workspace=workspace, names=everything, extra=wanted.extra, line=line
+        )
     else:
-        mmdebstrap.bootstrap(todo, target, repository=repository, workspace=workspace, line=line)
+        needed = sum(offer.installed_kib + 2 * offer.size // 1024 for offer in lock.packages)
+        mmdebstrap.bootstrap(todo, target, repository=repository, workspace=workspace, line=line, memory_kib=needed)
     return target
 
 

@@ -32,7 +32,11 @@ _LAST_LINES = 12
 _SETUP = """
 set -e
 cd "$1" && lend=$2 && shift 2
-mount -t overlay -o userxattr,nodev,lowerdir=lower,upperdir=upper,workdir=work overlay mounted
+if [ -d whole ]; then
+    mount --bind whole/ mounted
+else
+    mount -t overlay -o userxattr,nodev,lowerdir=lower,upperdir=upper,workdir=work overlay mounted
+fi
 mount -t proc -o nosuid,nodev,noexec proc mounted/proc
 for path in sys sysrq-trigger irq bus; do
     [ -e mounted/proc/$path ] || continue
@@ -117,15 +121,22 @@ def run(
 
     Raises CommandFailed (a script's status), Unavailable (one never ends).
     """
-    for number, entry in enumerate(entries, 1):
-        reporter.step(STAGE, f"script {number} of {len(entries)} ({entry.origin})")
-        _run(entry, place, reporter, epoch, timeout_s)
+    run_scripts(entries, place, reporter, epoch=epoch, timeout_s=timeout_s)
     if place.lends_resolver:
         proc.run_sync(contained(["sh", "-c", _TAKE_BACK, STAGE, str(place.folder)]), timeout_s=30)
     raw = workspace / "upper.tar"
     words = ["tar", "-c", "--format=posix", "--sort=name", "--numeric-owner", "--xattrs", "--xattrs-include=*"]
     proc.run_sync(contained([*words, "-f", str(raw), "-C", str(place.upper), "."]), timeout_s=1800)
     return tree.from_upper(raw, workspace / "layer.tar", epoch=epoch)
+
+
+def run_scripts(
+    entries: tuple[Entry, ...], place: Workplace, reporter: Reporter, *, epoch: int, timeout_s: float
+) -> None:
+    """Run the scripts in order, no more. Raises as `run`."""
+    for number, entry in enumerate(entries, 1):
+        reporter.step(STAGE, f"script {number} of {len(entries)} ({entry.origin})")
+        _run(entry, place, reporter, epoch, timeout_s)
 
 
 def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout_s: float) -> None:

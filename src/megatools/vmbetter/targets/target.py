@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -55,10 +55,7 @@ class Made(msgspec.Struct, frozen=True):
 class Target(Protocol):
     """One kind of result, with its options."""
 
-    @property
-    def name(self) -> str:
-        """The kind, as people read it: `initrd`, `disk`, `iso`, `rootfs`."""
-        ...
+    name: ClassVar[str]  # the kind, as people read it: initrd, disk, iso, rootfs
 
     def identity(self) -> object:
         """All that decides the result beside the tree, as JSON's types: format number, options, tool versions."""

@@ -1,0 +1,179 @@
+"""What an image is made of: `NAME.manifest`, written beside the results; as text, as SPDX, and compared with another's.
+
+Made by the builder, read by the command line. It is JSON; an image is found in it by its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from megatools.hostkit.bootstrap.apt import Offer
+from megatools.hostkit.errors import Corrupt, NotFound
+from megatools.vmbetter.cache import digest_of
+from megatools.vmbetter.config.recipe import Recipe
+from megatools.vmbetter.lock import Lock
+
+FORMAT = 1
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A file or script that went into an image: what it is called and its SHA-256."""
+
+    name: str
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What an image is made of; `date` is the image's time stamp, `results` are names of files beside the manifest."""
+
+    name: str
+    date: int
+    suite: str
+    architecture: str
+    engine: str
+    configs: tuple[Part, ...]
+    overlays: tuple[Part, ...]
+    postbuilds: tuple[Part, ...]
+    packages: tuple[Offer, ...]
+    results: tuple[Part, ...]
+    format: int = FORMAT
+
+
+def of_build(
+    name: str,
+    recipe: Recipe,
+    lock: Lock,
+    folders: list[tuple[str, list[list[object]]]],
+    engine: str,
+    date: int,
+    results: tuple[Part, ...],
+) -> Manifest:
+    """The manifest of a build; `folders` are the overlays' names and digests."""
+    rows: list[Part] = []
+    for folder, digest in folders:
+        for row in digest:
+            rows.append(Part(f"{folder}/{row[0]}", hashlib.sha256(msgspec.json.encode(row[1:])).hexdigest()))
+    scripts = tuple(
+        Part(str(entry.origin), hashlib.sha256(entry.value.encode()).hexdigest()) for entry in recipe.postbuilds
+    )
+    configs = tuple(Part(path, digest_of(Path(path))) for path in recipe.files)
+    packages = lock.packages
+    return Manifest(name, date, lock.suite, lock.architecture, engine, configs, tuple(rows), scripts, packages, results)
+
+
+def find(path: Path) -> Manifest:
+    """The manifest of an image, or in a file. Raises NotFound when there is none for it, Corrupt."""
+    if path.suffix == ".manifest":
+        return _read(path)
+    if not path.is_file():
+        raise NotFound(f'no file "{path}"')
+    digest = ""
+    for candidate in sorted(path.resolve().parent.glob("*.manifest")):
+        manifest = _read(candidate)
+        names = {part.name: part.sha256 for part in manifest.results}
+        if path.resolve().name not in names:
+            continue
+        digest = digest or digest_of(path)
+        if names[path.resolve().name] == digest:
+            return manifest
+    hint = "a build writes NAME.manifest; keep it with the image"
+    raise NotFound(f'no manifest beside "{path}" is for its content', hint=hint)
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise NotFound(f'no file "{path}"') from error
+    except (msgspec.DecodeError, OSError) as error:
+        raise Corrupt(f'manifest "{path}" is damaged') from error
+
+
+def text(manifest: Manifest) -> str:
+    """The manifest as people read it."""
+    lines = [f"{manifest.name}: {manifest.suite} {manifest.architecture}, {len(manifest.packages)} packages"]
+    for title, parts in (
+        ("results", manifest.results),
+        ("configs", manifest.configs),
+        ("overlays", manifest.overlays),
+        ("postbuild", manifest.postbuilds),
+    ):
+        lines += [f"{title}:", *(f"  {part.sha256[:16]}  {part.name}" for part in parts)] if parts else []
+    width = max((len(offer.name) for offer in manifest.packages), default=0)
+    lines += ["packages:", *(f"  {offer.name:<{width}}  {offer.version}" for offer in manifest.packages)]
+    return "\n".join(lines)
+
+
+def spdx(manifest: Manifest) -> dict[str, object]:
+    """The manifest as an SPDX 2.3 document (JSON's types)."""
+    created = datetime.fromtimestamp(manifest.date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    digest = hashlib.sha256(msgspec.json.encode(manifest)).hexdigest()
+    packages: list[dict[str, object]] = []
+    relations: list[dict[str, str]] = []
+    for number, offer in enumerate(manifest.packages):
+        packages.append(
+            {
+                "SPDXID": f"SPDXRef-Package-{number}",
+                "name": offer.name,
+                "versionInfo": offer.version,
+                "downloadLocation": "NOASSERTION",
+                "filesAnalyzed": False,
+                "checksums": [{"algorithm": "SHA256", "checksumValue": offer.sha256}],
+                "externalRefs": [
+                    {
+                        "referenceCategory": "PACKAGE-MANAGER",
+                        "referenceType": "purl",
+                        "referenceLocator": f"pkg:deb/debian/{offer.name}@{offer.version}?arch={offer.architecture}",
+                    }
+                ],
+            }
+        )
+        relations.append(
+            {
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": f"SPDXRef-Package-{number}",
+            }
+        )
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": manifest.name,
+        "documentNamespace": f"urn:megatools:vmbetter:{digest}",
+        "creationInfo": {"created": created, "creators": ["Tool: vmbetter"]},
+        "packages": packages,
+        "relationships": relations,
+    }
+
+
+def difference(one: Manifest, other: Manifest) -> list[str]:
+    """What changed from one image to another, a line for each thing; empty when nothing did."""
+    lines: list[str] = []
+    before = {offer.name: offer.version for offer in one.packages}
+    after = {offer.name: offer.version for offer in other.packages}
+    lines += _changes("package", before, after, show=True)
+    for kind, old, new in (
+        ("config", one.configs, other.configs),
+        ("overlay file", one.overlays, other.overlays),
+        ("postbuild script", one.postbuilds, other.postbuilds),
+    ):
+        lines += _changes(kind, {part.name: part.sha256 for part in old}, {part.name: part.sha256 for part in new})
+    return lines
+
+
+def _changes(kind: str, before: dict[str, str], after: dict[str, str], *, show: bool = False) -> list[str]:
+    lines: list[str] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old is None:
+            lines.append(f"+ {kind} {name}" + (f" {new}" if show else ""))
+        elif new is None:
+            lines.append(f"- {kind} {name}" + (f" {old}" if show else ""))
+        elif old != new:
+            lines.append(f"~ {kind} {name}" + (f" {old} -> {new}" if show else ""))
+    return lines

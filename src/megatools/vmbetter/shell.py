@@ -1,0 +1,47 @@
+"""A look inside: an interactive shell in the tree of a config. Called by the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from megatools.hostkit import proc
+from megatools.hostkit.bootstrap import sandbox
+from megatools.hostkit.errors import NotFound
+from megatools.vmbetter.assembly import Assembly
+from megatools.vmbetter.building import Options, assembly_plan, failed_folder
+from megatools.vmbetter.cache import Cache, default_root
+from megatools.vmbetter.config.merge import load
+from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
+from megatools.vmbetter.stages import postbuild
+from megatools.vmbetter.stages.postbuild import Workplace
+
+
+def shell(config: Path, *, output_dir: Path, report: Report = silent, options: Options | None = None) -> NoReturn:
+    """Become an interactive shell in a config's tree: as a failed postbuild left it, or as it is when all is done.
+
+    What is changed in it stays for the next shell, never in an image, until the config is built again.
+    """
+    asked = options or Options()
+    recipe = load(config, constraints=asked.constraints)
+    cache = Cache(asked.cache_root or default_root())
+    with cache.held(lambda text: report(Event(Kind.STEP, "cache", text))):
+        folder = failed_folder(cache, config)
+        say = Reporter(report)
+        todo, _ = assembly_plan(cache, recipe, config, asked, output_dir)
+        with cache.workspace() as workspace:
+            assembly = Assembly(cache, todo, say, workspace)
+            if (folder / "upper").is_dir() and (folder / "lower").exists():
+                say.step("shell", "the tree as it was left; leave with exit")
+            else:
+                base = assembly.base()
+                _, layer = assembly.finished(base)
+                sandbox.remove(folder)
+                folder.mkdir(parents=True)
+                assembly.workplace(base, layer, folder)
+                say.step("shell", "the finished tree; leave with exit")
+            words, environment = postbuild.shell(Workplace(folder), assembly.epoch)
+    program = proc.which(words[0])
+    if program is None:
+        raise NotFound(f'program "{words[0]}" is not on this host', hint="run scripts/install")
+    proc.replace_this_process([str(program), *words[1:]], environment)
