@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 import ssl
 import subprocess
 import threading
@@ -23,7 +24,7 @@ from megatools.igor.power.driver import Action, Power
 from megatools.igor.power.fleet import Outcome, carry_out
 from tests.support.requires import requires
 
-PASSWORD = "three words"
+PASSWORD = "secret"
 
 
 @dataclass
@@ -140,6 +141,62 @@ def test_redfish_believes_neither_strangers_nor_wrong_passwords(bmc: Bmc, tmp_pa
     assert "401" in wrong.error
     assert wrong.tries == 1, "another try would lock the account"
     assert bmc.resets == []
+
+
+@pytest.fixture
+def ipmi(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """OpenIPMI's simulator of a controller: its address, and the file that holds the power (0 or 1)."""
+    power, port = tmp_path / "power", _free_udp_port()
+    power.write_text("0\n")
+    script = tmp_path / "chassis"
+    case = f'"get power") echo "power:$(cat {power})" ;;\n"set power") echo $3 >{power} ;;'
+    script.write_text(f'#!/bin/sh\ncase "$1 $2" in\n{case}\nesac\n')
+    script.chmod(0o755)
+    levels = "\n".join(
+        f"allowed_auths_{level} none md2 md5 straight" for level in ("callback", "user", "operator", "admin")
+    )
+    (tmp_path / "lan.conf").write_text(
+        f'name "bmc"\nset_working_mc 0x20\nstartlan 1\naddr 127.0.0.1 {port}\npriv_limit admin\n{levels}\n'
+        f"guid a123456789abcdefa123456789abcdef\nendlan\n"
+        f'chassis_control "{script}"\nuser 1 true "" "test" user 10 none md2 md5 straight\n'
+        f'user 2 true "igor" "{PASSWORD}" admin 10 none md2 md5 straight\n'
+    )
+    (tmp_path / "emu").write_text(
+        "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
+    )
+    argv = ["ipmi_sim", "-d", "-n", "-c", tmp_path / "lan.conf", "-f", tmp_path / "emu", "-s", tmp_path / "state"]
+    simulator = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}", power
+    finally:
+        simulator.kill()
+        simulator.wait()
+
+
+def _free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+@requires("ipmitool", "ipmi_sim")
+def test_a_controller_is_spoken_to_over_ipmi(ipmi: tuple[str, Path], tmp_path: Path) -> None:
+    address, power = ipmi
+    secret = tmp_path / "secret"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    config = PowerConfig(
+        driver="ipmi", interface="lan", user="igor", password_file=str(secret), timeout_s=20, retries=2
+    )
+    node = [Host(1, "kn1", power_address=address)]
+    assert ask(config, node, Action.STATUS)[0].power is Power.OFF
+    assert ask(config, node, Action.ON)[0].power is Power.ON
+    assert power.read_text() == "1\n"
+    assert ask(config, node, Action.OFF)[0].power is Power.OFF
+    cycled = ask(config, node, Action.CYCLE)[0]
+    assert (cycled.error, cycled.power) == ("", Power.ON), "a node that is off is switched on instead"
 
 
 @requires("ipmitool")
