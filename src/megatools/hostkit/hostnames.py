@@ -6,13 +6,10 @@ more than everything else. Names that are not in it go to the system's resolver,
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 HOSTS_FILE = Path("/etc/hosts")
 _THREADS = 16
@@ -62,6 +59,8 @@ def _read(path: Path) -> str:
 
 
 def _ask(name: str) -> str:
+    import socket  # only for names that are not in the hosts file
+
     try:
         return socket.gethostbyname(name)
     except (OSError, UnicodeError):
@@ -70,6 +69,9 @@ def _ask(name: str) -> str:
 
 def _ask_many(names: list[str], timeout_s: float) -> dict[str, str]:
     """In threads that nobody waits for: a slow name server must not keep a program from ending."""
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
     deadline = time.monotonic() + timeout_s
     asked: SimpleQueue[str] = SimpleQueue()
     answers: SimpleQueue[tuple[str, str]] = SimpleQueue()
