@@ -181,11 +181,8 @@ class _Build:
             made = target.make(finished, folder, epoch=epoch)
             for warning in made.warnings:
                 self._say.warn(target.name, warning)
-            notes = {
-                "unpacked": str(made.unpacked_bytes),
-                "for": f"{self._config.resolve()} {target.name}",
-                **made.notes,
-            }
+            about = f"{self._config.resolve()} {target.name}"
+            notes = {"unpacked": str(made.unpacked_bytes), "for": about, **made.notes}
             entry = self._cache.publish("images", key, made.files, notes)
         self._cache.retire("images", about, keep=_IMAGES_KEPT)
         return entry
