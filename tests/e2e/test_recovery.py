@@ -121,6 +121,7 @@ def test_what_died_in_between_is_cleaned_up(lab_daemon: tuple[Daemon, Lab]) -> N
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1500)
 def test_five_kills_at_random_moments_with_twenty_vms(lab_daemon: tuple[Daemon, Lab], image: tuple[Path, Path]) -> None:
     daemon, lab = lab_daemon
     chance = random.Random(2026)
