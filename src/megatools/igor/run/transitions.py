@@ -67,7 +67,7 @@ def start(change: Change, place: Place, reservation: Reservation) -> Reservation
     mask = reservation.nodes.mask(0)
     make_way(change, place, reservation, victims(bookings, mask, place.now_s, reservation.end_s, {reservation.id}))
     active = msgspec.structs.replace(reservation, state=State.ACTIVE, waiting=False)
-    change.put(active)
+    change.put(active, frees=False)
     install(change, place, active)
     details = active.details
     if active.vlan:
@@ -123,6 +123,8 @@ def tell(change: Change, place: Place, reservation: Reservation, text: str) -> N
 
 def announce_end(change: Change, place: Place, reservation: Reservation) -> None:
     """Plan the messages that say that a reservation ends soon, and that it has ended."""
+    if not _speaks(place.config):
+        return
     change.cancel_tasks(reservation.id, TaskKind.NOTICE, place.now_s)
     name, when = reservation.name, spoken(reservation.end_s)
     for before_s in place.config.notices.before_end_s:
@@ -134,8 +136,14 @@ def announce_end(change: Change, place: Place, reservation: Reservation) -> None
     change.add_task(TaskKind.NOTICE, reservation, due_s=reservation.end_s, text=text)
 
 
+def _speaks(config: Config) -> bool:
+    return bool(config.notices.command or config.notices.mail)
+
+
 def announce_start(change: Change, place: Place, reservation: Reservation) -> None:
     """Plan the messages that say that a reservation starts soon."""
+    if not _speaks(place.config):
+        return
     for before_s in place.config.notices.before_start_s:
         due_s = reservation.start_s - before_s
         if due_s > place.now_s:
@@ -144,7 +152,18 @@ def announce_start(change: Change, place: Place, reservation: Reservation) -> No
 
 
 def catch_up(change: Change, place: Place) -> list[Reservation]:
-    """Do what the time asks for: ends (where a setting frees at expiry), starts, and the queue; returns the started."""
+    """Do what the time asks for: ends (where a setting frees at expiry), starts, and the queue; returns the started.
+
+    Once for each time and state of the calendar: many changes of one batch do it together.
+    """
+    if change.caught_up == (place.now_s, change.freed):
+        return []
+    started = _caught_up(change, place)
+    change.caught_up = (place.now_s, change.freed)
+    return started
+
+
+def _caught_up(change: Change, place: Place) -> list[Reservation]:
     if place.config.free_at_expiry:
         for reservation in place.store.active():
             if reservation.expired(place.now_s):
@@ -201,7 +220,7 @@ def advance_queue(change: Change, place: Place) -> None:
 
 def open_nodes(store: Store, config: Config) -> NodeSet:
     """The nodes of the cluster that are not blocked."""
-    blocked = [number for number, host in store.hosts().items() if host.blocked]
+    blocked = store.blocked()
     return config.cluster.everything() - nodes.of(blocked) if blocked else config.cluster.everything()
 
 

@@ -45,9 +45,12 @@ class Change:
         self._freed_images = False
         self._staged: list[tuple[int, str, bool]] = []  # number, path, whether it was staged (else it is removed)
         self.touched: dict[int, Booking | None] = {}
+        self._calendar: dict[int, Booking] | None = None  # made when it is first asked for
         self.revision_before = 0
         self.revision = 0
         self.unsettled: list[str] = []
+        self.freed = 0  # how often this change freed nodes or moved a reservation
+        self.caught_up: tuple[int, int] | None = None  # for which time and `freed` that was followed up (run)
         self.described = False  # what is known of nodes has changed
         self.lenient = False  # repairing: a file that cannot be written is reported in `unsettled`, not raised
 
@@ -143,6 +146,7 @@ class Change:
             self._database.execute("ROLLBACK TO part")
             self._database.execute("RELEASE part")
             self.touched, self._freed_images, self.described = touched, freed, described
+            self._calendar, self.caught_up = None, None
             self._forget_adopted(adopted)
             raise
         self._database.execute("RELEASE part")
@@ -165,26 +169,41 @@ class Change:
         self._touch(added)
         return added
 
-    def put(self, reservation: Reservation) -> None:
-        """Replace what is kept of a live reservation; raises AlreadyExists for the name of another live one."""
-        self._write(reservation, 0)
+    def put(self, reservation: Reservation, *, frees: bool = True) -> None:
+        """Replace what is kept of a live reservation; raises AlreadyExists for the name of another live one.
+
+        `frees`: others may have more room now than before.
+        """
+        self._write(reservation, 0, frees=frees)
 
     def end(self, reservation: Reservation, now_s: int) -> None:
         """The reservation is history: its boot files and unsent notices go, its images too unless others use them."""
-        self._write(msgspec.structs.replace(reservation, state=State.ENDED), now_s)
+        self._write(msgspec.structs.replace(reservation, state=State.ENDED), now_s, frees=True)
         self.set_boot_files(reservation.id, {})
         self._database.execute("DELETE FROM task WHERE reservation = ? AND due_s > ?", (reservation.id, now_s))
 
-    def _write(self, reservation: Reservation, ended_s: int) -> None:
+    def _write(self, reservation: Reservation, ended_s: int, *, frees: bool) -> None:
         try:
             self._database.execute(_UPDATE, (*rows.columns_of(reservation), ended_s, reservation.id))
         except sqlite3.IntegrityError as error:
             raise _taken(reservation.name) from error
         self._freed_images = True
+        self.freed += frees
         self._touch(reservation)
 
     def _touch(self, reservation: Reservation) -> None:
-        self.touched[reservation.id] = None if reservation.state is State.ENDED else _booking(reservation)
+        booking = None if reservation.state is State.ENDED else _booking(reservation)
+        self.touched[reservation.id] = booking
+        if self._calendar is not None:
+            _apply(self._calendar, reservation.id, booking)
+
+    def calendar(self, known: dict[int, Booking]) -> dict[int, Booking]:
+        """What was booked before, with what this change did to it; it follows what this change does further."""
+        if self._calendar is None:
+            self._calendar = dict(known)
+            for key, booking in self.touched.items():
+                _apply(self._calendar, key, booking)
+        return self._calendar
 
     # ------------------------------------------------------------------ files
 
@@ -324,6 +343,13 @@ class Change:
 
     def _put_meta(self, key: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _apply(calendar: dict[int, Booking], key: int, booking: Booking | None) -> None:
+    if booking is None:
+        calendar.pop(key, None)
+    else:
+        calendar[key] = booking
 
 
 def _columns(wanted: BootFile) -> tuple[bytes | None, str | None]:

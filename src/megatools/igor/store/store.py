@@ -53,6 +53,7 @@ class Store:
         self._lock = Lock(directory / "lock")
         self._open_change: Change | None = None
         self._bookings: tuple[int, dict[int, Booking]] | None = None
+        self._blocked: tuple[dict[int, Host], list[int]] | None = None
         self._hosts: tuple[str, dict[int, Host]] | None = None
         self.database = _open(directory, root, group)
 
@@ -136,12 +137,7 @@ class Store:
             if inside is not None and inside.touched:
                 return known  # holds what is not committed yet: not to be kept
             self._bookings = (revision, known)
-        known = self._bookings[1]
-        if inside is None or not inside.touched:
-            return known
-        merged = {key: booking for key, booking in known.items() if key not in inside.touched}
-        merged.update((key, booking) for key, booking in inside.touched.items() if booking is not None)
-        return merged
+        return self._bookings[1] if inside is None else inside.calendar(self._bookings[1])
 
     def _read_bookings(self) -> dict[int, Booking]:
         cursor = self.database.execute(
@@ -205,6 +201,13 @@ class Store:
         if not (inside and inside.described):  # what is not committed yet is not to be kept
             self._hosts = (version, known)
         return known
+
+    def blocked(self) -> list[int]:
+        """The numbers of nodes that nobody may reserve."""
+        known = self.hosts()
+        if self._blocked is None or self._blocked[0] is not known:
+            self._blocked = (known, [number for number, host in known.items() if host.blocked])
+        return self._blocked[1]
 
     def images(self) -> list[Image]:
         """The kernels and initrds that are kept."""
