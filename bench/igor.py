@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.promise import Options, Result
@@ -91,7 +91,7 @@ def _cpu_ms(argv: Sequence[str]) -> float:
 
 
 @contextlib.contextmanager
-def _filled(node_count: int, reservations: int) -> Iterator[tuple[Path, Path]]:
+def _filled(node_count: int, reservations: int) -> Generator[tuple[Path, Path]]:
     """A configuration whose store has so many nodes and reservations, and the directory it is in."""
     with tempfile.TemporaryDirectory(prefix="igor-bench-") as name:
         place = Path(name)
@@ -202,7 +202,7 @@ def _service() -> Iterator[Result]:
 
 
 @contextlib.contextmanager
-def _serving(path: Path, config: Config) -> Iterator[None]:
+def _serving(path: Path, config: Config) -> Generator[None]:
     service = subprocess.Popen([str(_IGOR), "-config", str(path), "serve"], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30

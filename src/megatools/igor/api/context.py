@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -64,7 +64,7 @@ class Context(msgspec.Struct, frozen=True):
             raise InvalidState(f"igor is paused: {self.config.pause}", hint="igor show still works")
 
     @contextmanager
-    def change(self) -> Iterator[Change]:
+    def change(self) -> Generator[Change]:
         """A change, after what was due has been done; raises InvalidState when igor is paused."""
         self.check_open()
         with self.store.change() as change:
@@ -91,7 +91,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def staged_images(context: Context, kernel: int, initrd: int, names: tuple[str, str]) -> Iterator[Images]:
+def staged_images(context: Context, kernel: int, initrd: int, names: tuple[str, str]) -> Generator[Images]:
     """Copy a request's files aside for the time of the block; what was not adopted by then is removed.
 
     `kernel` and `initrd` are positions in the request's files, or -1. Raises as `boot.content.stage`.

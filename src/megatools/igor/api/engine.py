@@ -5,7 +5,7 @@ The engine believes the person it is given; who that is, the doors find out (`ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Engine:
         return _answer(self.context(person, files, images), request)
 
     @contextmanager
-    def copied(self, person: Person, request: AnyRequest, files: Sequence[int]) -> Iterator[Images | None]:
+    def copied(self, person: Person, request: AnyRequest, files: Sequence[int]) -> Generator[Images | None]:
         """For the time of the block, a request's files as copies for `ask`; None when it has none.
 
         Touches no table: may run while another thread uses this engine. Raises as `boot.content.stage`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import msgspec
 
@@ -94,7 +94,7 @@ def _reservation(context: Context, old: OldReservation, chosen: nodes.NodeSet, i
 
 
 @contextlib.contextmanager
-def _old_files(context: Context, name: str) -> Iterator[list[int]]:
+def _old_files(context: Context, name: str) -> Generator[list[int]]:
     opened: list[int] = []
     try:
         for path in (kernel_path(name), initrd_path(name)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from megatools.hostkit.errors import InvalidInput, MegaError, NotFound, Permissi
 
 
 @contextmanager
-def opened(*paths: str | None) -> Iterator[tuple[list[int], list[int]]]:
+def opened(*paths: str | None) -> Generator[tuple[list[int], list[int]]]:
     """Open some files for the time of the block: their descriptors, and for each path its position among them or -1.
 
     Raises NotFound, PermissionDenied, InvalidInput (not a regular file) or Unavailable, naming the file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -135,7 +135,7 @@ class Change:
         self._disk.sweep()
 
     @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> Generator[None]:
         """A part that can be undone alone."""
         touched, adopted, freed = dict(self.touched), len(self._adopted), self._freed_images
         described = self.described

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -64,7 +64,7 @@ class Store:
     # ------------------------------------------------------------------ changing
 
     @contextlib.contextmanager
-    def change(self) -> Iterator[Change]:
+    def change(self) -> Generator[Change]:
         """One transaction over rows and boot files; leaving the block with an error undoes all of it.
 
         Inside `batch` it is a part of the batch's transaction, undone alone. Raises Unavailable.
@@ -77,13 +77,13 @@ class Store:
             yield whole
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self) -> Generator[None]:
         """Changes made inside are committed together at the end: one wait for the disk instead of many."""
         with self._whole():
             yield
 
     @contextlib.contextmanager
-    def _whole(self) -> Iterator[Change]:
+    def _whole(self) -> Generator[Change]:
         self._lock.acquire(blocking=True)
         try:
             change = Change(self.database, self.disk, self.step)
@@ -106,7 +106,7 @@ class Store:
             self._lock.release()
 
     @contextlib.contextmanager
-    def _part(self, whole: Change) -> Iterator[Change]:
+    def _part(self, whole: Change) -> Generator[Change]:
         with whole.savepoint():
             yield whole
 
@@ -282,7 +282,7 @@ def read_revision(database: sqlite3.Connection) -> int:
 
 
 @contextlib.contextmanager
-def _sqlite_errors(directory: Path) -> Iterator[None]:
+def _sqlite_errors(directory: Path) -> Generator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
