@@ -30,6 +30,7 @@ from megatools.igor.api.requests import (
     Submit,
     Tick,
 )
+from megatools.igor.cli.machine import aliases
 from megatools.igor.model.config import Config, parse
 from megatools.igor.model.person import Person
 from megatools.igor.model.reservation import Reservation, State
@@ -236,6 +237,15 @@ def test_the_queue_moves_up_when_room_appears(igor: Igor) -> None:
     igor.agrees()
 
 
+def test_a_waiting_reservation_keeps_what_was_added_when_it_moves_up(igor: Igor) -> None:
+    igor.sub("big", nodes="kn[1-20]", duration_s=10 * _HOUR)
+    igor.sub("queued", _BOB, count=3, wait=True)
+    igor.ask(ChangeNodes("queued", add_count=2), _BOB)
+    igor.ask(Delete("big"))
+    moved = igor.live()["queued"]
+    assert (moved.state, len(moved.nodes), moved.order) == (State.ACTIVE, 5, tuple(moved.nodes))
+
+
 def test_best_effort_yields_and_its_owner_is_told(igor: Igor) -> None:
     igor.sub("spare", _BOB, nodes="kn[1-20]", kind="best-effort", duration_s=10 * _HOUR)
     later_s = igor.engine.now_s() + 5 * _HOUR
@@ -274,6 +284,15 @@ def test_nodes_come_and_go(igor: Igor) -> None:
     with pytest.raises(InvalidInput, match="is not part of"):
         igor.ask(ChangeNodes("x", drop="kn9"))
     igor.agrees()
+
+
+def test_aliases_stay_where_they_are(igor: Igor) -> None:
+    cluster = igor.config.cluster
+    first = igor.sub("x", nodes="kn[1-3]")
+    assert aliases(first, cluster) == {"x.0": "kn1", "x.1": "kn2", "x.2": "kn3"}
+    igor.ask(ChangeNodes("x", drop="kn2"))
+    now = igor.ask(ChangeNodes("x", add="kn[2,9]")).reservations[0]
+    assert aliases(now, cluster) == {"x.0": "kn1", "x.2": "kn3", "x.3": "kn2", "x.4": "kn9"}
 
 
 def test_editing_what_is_booted(igor: Igor) -> None:

@@ -89,7 +89,11 @@ def change_nodes(context: Context, request: ChangeNodes) -> Done:
         if dropped - old.nodes:
             raise InvalidInput(f'"{context.cluster.written(dropped - old.nodes)}" is not part of "{old.name}"')
         added = _to_add(context, request, old)
-        new = msgspec.structs.replace(old, nodes=(old.nodes | added) - dropped)
+        kept = tuple(0 if number in dropped else number for number in old.order)
+        nodes_after = (old.nodes | added) - dropped
+        wanted = len(nodes_after) if old.details.wanted else 0
+        details = msgspec.structs.replace(old.details, order=(*kept, *added), wanted=wanted)
+        new = msgspec.structs.replace(old, nodes=nodes_after, details=details)
         if not new.nodes:
             raise InvalidState(f'dropping these would leave "{old.name}" without nodes', hint=f"igor del {old.name}")
         if not added and not dropped:

@@ -297,9 +297,12 @@ def listening_socket(path: str) -> socket.socket:
         if place.is_socket():
             _remove_dead(place)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-        place.chmod(0o666)  # who connects is known by uid; what they may do, the engine decides
+        hidden = place.with_name(f".{place.name}.{os.getpid()}")
+        hidden.unlink(missing_ok=True)
+        listener.bind(str(hidden))
+        hidden.chmod(0o666)  # who connects is known by uid; what they may do, the engine decides
         listener.listen(128)
+        hidden.rename(place)  # whoever sees it can connect
     except PermissionError as error:
         raise PermissionDenied(f'cannot listen at "{path}"') from error
     except OSError as error:

@@ -62,7 +62,7 @@ def reservation_view(one: Reservation, cluster: Cluster, now_s: int) -> Reservat
         size=len(one.nodes),
         nodes=cluster.written(one.nodes),
         hosts=hosts,
-        aliases={f"{one.name}.{number}": host for number, host in enumerate(hosts)},
+        aliases=aliases(one, cluster),
         kernel=one.kernel,
         initrd=one.initrd,
         args=one.details.args,
@@ -70,6 +70,11 @@ def reservation_view(one: Reservation, cluster: Cluster, now_s: int) -> Reservat
         vlan=one.vlan,
         note=one.details.note,
     )
+
+
+def aliases(one: Reservation, cluster: Cluster) -> dict[str, str]:
+    """The stable names of a reservation's nodes: `testing.0` is the first, whatever comes and goes."""
+    return {f"{one.name}.{at}": cluster.name(number) for at, number in enumerate(one.order) if number in one.nodes}
 
 
 def overview_view(overview: Overview) -> OverviewView:

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from megatools.hostkit.errors import MegaError, user_text
+from megatools.hostkit.errors import MegaError, Unavailable, user_text
 from megatools.igor.api.doors import Door
 from megatools.igor.api.requests import Answer, AnyRequest
 from megatools.igor.cli import reach
@@ -83,8 +83,9 @@ class Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"megatools.igor.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, f"{cmd_name}_command".replace("-", "_"))
-        assert isinstance(command, click.Command)
+        command = getattr(module, f"{cmd_name}_command", None)
+        if not isinstance(command, click.Command):
+            raise Unavailable(f'"igor {cmd_name}" is not available in this version yet')
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -28,6 +28,7 @@ from megatools.igor.model.reservation import Reservation, State
 @click.option("-reverse", "--reverse", is_flag=True, help="The other way round.")
 @click.option("-l", "--long", "long", is_flag=True, help="Also show groups, times, kinds and sizes.")
 @click.option("-t", "-table", "--table", is_flag=True, help="The table without the racks.")
+@click.option("-hosts", "--hosts", is_flag=True, help="Lines for a hosts file: NAME.0, NAME.1, ... of each.")
 @click.option("-json", "--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @click.option("-calendar", "--calendar", is_flag=True, help="A chart of who has what when.")
 @click.option("-days", "--days", type=click.FloatRange(0.1, 366), default=7.0, help="How far the chart looks (7).")
@@ -50,6 +51,9 @@ def show_command(run: Run, /, **options: object) -> None:
 
         click.echo(overview_json(answer))
         return
+    if options["hosts"]:
+        click.echo("\n".join(_hosts_lines(run, answer)))
+        return
     if options["calendar"]:
         from megatools.igor.cli.gantt import chart
 
@@ -57,6 +61,22 @@ def show_command(run: Run, /, **options: object) -> None:
         return
     racks = not options["table"]
     sys.stdout.write(page.text_of(answer, colours=_colours(options), long=bool(options["long"]), racks=racks) + "\n")
+
+
+def _hosts_lines(run: Run, answer: Overview) -> list[str]:
+    """`ADDRESS NODE ALIAS` of every node whose address is known or found; the others as a comment."""
+    from megatools.igor.api.addresses import Addresses
+    from megatools.igor.api.requests import GetHosts, HostList
+    from megatools.igor.cli.machine import aliases
+
+    addresses = {host.name: host.ip for host in run.ask(GetHosts(), HostList).hosts}
+    resolve, suffix = Addresses(), f".{run.config.domain}" if run.config.domain else ""
+    lines: list[str] = []
+    for one in answer.reservations:
+        for alias, node in aliases(one, answer.cluster).items():
+            address = addresses.get(node) or resolve(node + suffix) or "# no address:"
+            lines.append(f"{address} {node} {alias}")
+    return lines
 
 
 def _width() -> int:

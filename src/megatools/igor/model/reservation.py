@@ -60,6 +60,7 @@ class Details(msgspec.Struct, frozen=True, omit_defaults=True):
     hooks: Hooks = Hooks()
     created_s: int = 0
     owner_uid: int = -1
+    order: tuple[int, ...] = ()  # the node behind NAME.0, NAME.1, ... once nodes came or went (0: dropped)
     not_before_s: int = 0  # a waiting reservation's start moves no earlier than this
     wanted: int = 0  # nodes asked for by count (-n); 0 when they were named (-w): only a count may be moved to others
 
@@ -86,6 +87,11 @@ class Reservation(msgspec.Struct, frozen=True):
     def duration_s(self) -> int:
         """How long it is planned to last."""
         return self.end_s - self.start_s
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The node number behind each alias NAME.0, NAME.1, ...; 0 where the node was dropped. They never move."""
+        return self.details.order or tuple(self.nodes)
 
     def expired(self, now_s: int) -> bool:
         """Whether it is fair game: it still holds its nodes though its time is over."""

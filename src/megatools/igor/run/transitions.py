@@ -212,6 +212,7 @@ def advance_queue(change: Change, place: Place) -> None:
             nodes=nodes.from_mask(slot.mask, 0),
             start_s=slot.start_s,
             end_s=slot.start_s + planned.duration_s,
+            details=msgspec.structs.replace(planned.details, order=()),
         )
         change.put(moved)
         change.cancel_tasks(moved.id, TaskKind.NOTICE, place.now_s)
