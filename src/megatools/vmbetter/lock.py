@@ -16,7 +16,7 @@ from megatools.hostkit.errors import Corrupt, PermissionDenied
 from megatools.hostkit.files import write_atomically
 from megatools.vmbetter.cache import key_of
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Lock(msgspec.Struct, frozen=True):

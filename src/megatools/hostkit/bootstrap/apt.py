@@ -22,6 +22,7 @@ from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, Per
 
 # What says how archives are reached, and for how long their lists are good; nothing that weakens the check of keys
 _HOST_OPTIONS = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy", "Acquire::https::Proxy")
+MERGED = "usr-is-merged"  # says that /bin and its like are links into /usr from the beginning; bookworm and its time
 _MISSING = re.compile(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate")
 _NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Connection failed|Unable to connect")
 _URI = re.compile(r"^'[^']+' (\S+)_(\S+)_(\S+)\.deb \d+", re.MULTILINE)
@@ -75,13 +76,17 @@ class Apt:
 
     def resolve(self, packages: tuple[str, ...]) -> list[Offer]:
         """All that a small system with these packages consists of, by name. Raises MissingPackages, CommandFailed."""
-        base = ["?essential", "?priority(required)", "apt"]
-        words = ["apt-get", "install", "-q", "-y", "--print-uris", *base, *packages]
+        words = ["apt-get", "install", "-q", "-y", "--print-uris", *self._base(), *packages]
         done = proc.run_sync(words, timeout_s=300, check=False, env=self._environment)
         if done.status != 0:
             raise self._reason((done.stdout + done.stderr).decode(errors="replace").splitlines())
         chosen = [(match[1], unquote(match[2]), match[3]) for match in _URI.finditer(done.text)]
         return self._offers(chosen)
+
+    def _base(self) -> list[str]:
+        """What each tree has; the package MERGED instead of the much larger program that merges an old tree."""
+        known = proc.run_sync(["apt-cache", "pkgnames", MERGED], timeout_s=120, env=self._environment).text.split()
+        return ["?essential", "?priority(required)", "apt", *([MERGED] if MERGED in known else [])]
 
     def _offers(self, chosen: list[tuple[str, str, str]]) -> list[Offer]:
         words = ["apt-cache", "show", *(f"{name}={version}" for name, version, _ in chosen)]
@@ -110,8 +115,7 @@ class Apt:
             if match:
                 progress(float(match[1]))
 
-        base = ["?essential", "?priority(required)", "apt"]
-        words = ["install", "-y", "--download-only", "-o", "APT::Status-Fd=1", *base, *packages]
+        words = ["install", "-y", "--download-only", "-o", "APT::Status-Fd=1", *self._base(), *packages]
         self._run(words, line, timeout_s=7200)
         return self.folder / "cache/archives"
 

@@ -75,7 +75,7 @@ def write_repository(
     index = folder / "dists" / suite / component / f"binary-{architecture}"
     index.mkdir(parents=True)
     (folder / "pool").mkdir()
-    text = "\n".join(_stanza(folder, *package) for package in packages)
+    text = "".join(f"{_stanza(folder, *package)}\n" for package in packages)
     (index / "Packages").write_text(text)
     listed = (
         f" {hashlib.sha256(text.encode()).hexdigest()} {len(text.encode())} {component}/binary-{architecture}/Packages"

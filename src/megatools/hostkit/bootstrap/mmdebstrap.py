@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from megatools.hostkit import proc
+from megatools.hostkit.bootstrap.apt import MERGED
 from megatools.hostkit.bootstrap.sandbox import contained, follow
 from megatools.hostkit.errors import CommandFailed
 
@@ -49,6 +50,8 @@ def argv(request: Request, target: Path, repository: Path, sources: Path, progra
     words.append(f"--architectures={request.architecture}")
     if request.packages:
         words.append(f"--include={','.join(request.packages)}")
+    if MERGED in request.packages:
+        words.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
     words += ['--aptopt=APT::Sandbox::User "root"', f"--customize-hook={_FINISH}"]
     words.append(f"--customize-hook=upload {_hook_word(sources)} /etc/apt/sources.list.d/image.sources")
     words += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]

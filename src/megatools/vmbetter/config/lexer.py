@@ -62,8 +62,18 @@ def _token(source: Source, at: int) -> tuple[Token, int]:
         while end < len(text) and (text[end] == "_" or text[end].isalnum()):
             end += 1
         return Token(Kind.WORD, text[at:end], at, at), end
-    hint = 'comments begin with "//"' if text[at] == "#" else ""
-    raise source.failure(at, f"unexpected character {text[at]!r}", hint=hint)
+    raise source.failure(at, f"unexpected character {text[at]!r}", hint=_hint(text[at]))
+
+
+def _hint(character: str) -> str:
+    """What somebody may have meant by a character that begins no token."""
+    if character == "#":
+        return 'comments begin with "//"'
+    if character in ",;":
+        return "words of a list are parted by spaces, and nothing ends an assignment"
+    if character in "+:":
+        return 'write key = "value"; a key given again adds to its value'
+    return 'values stand in "double quotes", or in `back quotes` for many lines'
 
 
 def _comment(source: Source, at: int) -> tuple[Token, int]:

@@ -11,7 +11,7 @@ import filecmp
 import re
 from pathlib import Path
 
-from megatools.hostkit.errors import NotFound
+from megatools.hostkit.errors import InvalidInput, NotFound
 from megatools.vmbetter.config.parser import Assignment, holds, parse
 from megatools.vmbetter.config.recipe import Entry, Recipe
 from megatools.vmbetter.config.source import ConfigError, Source, read
@@ -92,6 +92,8 @@ class _Merge:
             raise
         except NotFound as error:
             raise source.failure(offset, f'no parent "{word}"') from error
+        except InvalidInput as error:
+            raise source.failure(offset, f'parent "{word}" is not a config file') from error
         self.add(parent, chain)
 
     def _overlay(self, source: Source, offset: int, word: str) -> None:

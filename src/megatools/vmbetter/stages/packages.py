@@ -21,7 +21,7 @@ from megatools.vmbetter.cache import Cache, key_of
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
 
-FORMAT = 3
+FORMAT = 4
 STAGE = "packages"
 ENGINES = ("mmdebstrap", "debootstrap")
 _KEYRINGS = Path("/usr/share/keyrings")
@@ -179,6 +179,8 @@ def make(lock: Lock, wanted: Request, cache: Cache, workspace: Path, reporter: R
     files = [(_sound(cache, offer), offer.sha256, offer.priority) for offer in lock.packages]
     debs.write_repository(repository, files, suite=lock.suite, architecture=lock.architecture)
     names = tuple(dict.fromkeys(word.partition("/")[0].partition("=")[0] for word in lock.wanted))
+    if any(offer.name == apt.MERGED for offer in lock.packages):
+        names = (*names, apt.MERGED)
     todo = mmdebstrap.Request(lock.suite, names, lock.architecture, wanted.sources(), epoch=epoch)
     steps = 0
 
