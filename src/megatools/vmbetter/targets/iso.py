@@ -6,6 +6,7 @@ drivers for that (isofs, squashfs, loop, overlay) goes whole into memory instead
 
 from __future__ import annotations
 
+import os
 import tarfile
 import time
 import uuid
@@ -19,7 +20,7 @@ from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 2
+FORMAT = 3
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -106,6 +107,8 @@ def _image(folder: Path, target: Path, identity: uuid.UUID, epoch: int) -> Path:
     command += ["--protective-msdos-label", "--gpt_disk_guid", identity.hex, "--grub2-mbr", str(grub.hybrid_start())]
     command += ["-b", "boot/bios.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"]
     command += ["--efi-boot", "boot/efi.img", "-efi-boot-part", "--efi-boot-image"]
+    for path in (folder, *folder.rglob("*")):  # xorriso takes the other dates from this one
+        os.utime(path, (epoch, epoch))
     settings = {"SOURCE_DATE_EPOCH": str(epoch)}
     proc.run_sync([*command, "-o", str(target), str(folder)], timeout_s=1800, env=settings)
     return target
