@@ -32,7 +32,8 @@ class Lock(msgspec.Struct, frozen=True):
 
     def answers(self, suite: str, architecture: str, wanted: tuple[str, ...], local: tuple[str, ...]) -> bool:
         """Whether this is the answer to a request."""
-        return (self.suite, self.architecture, self.wanted, self.local) == (suite, architecture, wanted, local)
+        asked = (FORMAT, suite, architecture, wanted, local)
+        return (self.format, self.suite, self.architecture, self.wanted, self.local) == asked
 
     def digest(self) -> str:
         """A hash of the packages' content and what was asked for."""

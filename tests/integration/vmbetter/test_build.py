@@ -29,6 +29,7 @@ def listing(initrd: Path) -> str:
 
 def test_an_unchanged_build_needs_no_network_and_gives_the_same(tmp_path: Path) -> None:
     kernel, initrd = tiny_image()
+    (tmp_path / "tiny.lock").write_bytes((initrd.parent / "tiny.lock").read_bytes())
     argv = ["unshare", "--net", sys.executable, "-m", "megatools.vmbetter.cli", "--json", str(TINY)]
     done = proc.run_sync(argv, timeout_s=120, cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY / "src")})
     made = json.loads(done.stdout)
@@ -122,16 +123,124 @@ def test_a_package_that_does_not_exist_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.initrd"))
 
 
-def test_options_of_later_versions_say_so(tmp_path: Path) -> None:
-    for words in (["-disk"], ["-iso=true"], ["-size", "1G"], ["-1"]):
-        done = vmbetter(*words, str(TINY), directory=tmp_path, check=False)
-        assert done.status == 2
-        assert "is not available yet" in done.stderr.decode()
+def test_a_package_is_named_with_its_place_and_its_nearest(tmp_path: Path) -> None:
+    (tmp_path / "x.conf").write_text(PACKAGES + 'packages = "opensh-server"')
+    done = vmbetter("x.conf", directory=tmp_path, check=False)
+    assert done.status == 2
+    assert 'x.conf:2:13: no package "opensh-server" in the sources' in done.stderr.decode()
+    assert 'did you mean "openssh-server"?' in done.stderr.decode()
+
+
+def test_a_postbuild_that_never_ends_is_ended(tmp_path: Path) -> None:
+    tiny_image()
+    (tmp_path / "x.conf").write_text(PACKAGES + "postbuild = `echo begun; sleep 86398`")
+    done = vmbetter("--postbuild-timeout", "2", "x.conf", directory=tmp_path, check=False)
+    assert done.status == 7
+    assert 'postbuild at "x.conf:2:14" did not end within 2 s, after saying:\n    begun' in done.stderr.decode()
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert b"sleep\x0086398\x00" not in commands
+
+
+ESCAPES = """
+set -x
+! mount -t tmpfs none /mnt || exit 1
+! mount -o remount,rw /proc/sys || exit 2
+! echo b 2>/dev/null >/proc/sysrq-trigger || exit 3
+[ "$(stat -c %d:%i /proc/1/root/)" = "$(stat -c %d:%i /)" ] || exit 4
+mkdir -p /a && perl -e 'chroot("/a"); chdir(".." x 1) for 1..50; chroot("."); exit(-e "MARK" ? 1 : 0)' || exit 5
+mknod /a/disk b MAJOR MINOR
+! head -c 1 /a/disk >/dev/null 2>&1 || exit 6
+! ip link add gone type dummy 2>/dev/null || exit 7
+rm -rf /dev/null /dev/zero 2>/dev/null
+[ ! -e /dev/kmsg ] && [ ! -e /dev/vda ] && [ ! -e /dev/sda ] || exit 8
+rm -rf /usr/lib/modules /usr/share /boot/System* /a
+"""
+
+
+def test_a_hostile_postbuild_reaches_nothing_of_the_host(tmp_path: Path) -> None:
+    tiny_image()
+    disk = os.stat(tmp_path).st_dev
+    script = ESCAPES.replace("MARK", str(tmp_path).strip("/")).replace("MAJOR", str(os.major(disk)))
+    (tmp_path / "x.conf").write_text(f"{PACKAGES}postbuild = `{script.replace('MINOR', str(os.minor(disk)))}`")
+    vmbetter("x.conf", directory=tmp_path)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/zero").st_mode)
+
+
+def test_a_changed_overlay_is_appended_and_the_kernel_unpacks_it(tmp_path: Path) -> None:
+    tiny_image()
+    (tmp_path / "over/etc").mkdir(parents=True)
+    config = tmp_path / "x.conf"
+    config.write_text(PACKAGES + 'overlay = "over"')
+    sizes = []
+    for text in ("one", "two and more"):
+        (tmp_path / "over/etc/changed").write_text(text)
+        vmbetter("x.conf", directory=tmp_path)
+        sizes.append((tmp_path / "x.initrd").read_bytes())
+    most = int(0.99 * len(sizes[0]))
+    assert sizes[0][:most] == sizes[1][:most]
+    assert "etc/changed" in listing_of(sizes[1][sizes[1].rindex(b"\x28\xb5\x2f\xfd") :])
+
+
+def listing_of(segment: bytes) -> str:
+    plain = subprocess.run(["zstd", "-dc"], input=segment, capture_output=True, check=True).stdout
+    return subprocess.run(["cpio", "-t"], input=plain, capture_output=True, check=True).stdout.decode()
+
+
+def test_manifests_say_what_changed(tmp_path: Path) -> None:
+    tiny_image()
+    (tmp_path / "x.conf").write_text(PACKAGES)
+    vmbetter("x.conf", directory=tmp_path)
+    (tmp_path / "y.conf").write_text(PACKAGES + "postbuild = `rm -rf /usr/share/bug`")
+    vmbetter("y.conf", directory=tmp_path)
+    shown = vmbetter("manifest", "x.initrd", directory=tmp_path).text
+    assert "busybox-static" in shown
+    assert vmbetter("diff", "x.initrd", "x.kernel", directory=tmp_path).text == "nothing changed\n"
+    assert "+ postbuild script y.conf:2:14" in vmbetter("diff", "x.initrd", "y.initrd", directory=tmp_path).text
+    document = json.loads(vmbetter("manifest", "--spdx", "y.kernel", directory=tmp_path).stdout)
+    assert "busybox-static" in [package["name"] for package in document["packages"]]
+    (tmp_path / "x.initrd").write_bytes(b"another")
+    assert vmbetter("manifest", "x.initrd", directory=tmp_path, check=False).status == 3
+
+
+def test_the_two_halves_of_a_build(tmp_path: Path) -> None:
+    tiny_image()
+    (tmp_path / "x.conf").write_text(PACKAGES + "postbuild = `rm -rf /usr/lib/modules /usr/share; echo here > /made`")
+    vmbetter("-1", "x.conf", directory=tmp_path)
+    assert (tmp_path / "x_stage1/usr/bin/busybox").is_file()
+    assert not (tmp_path / "x_stage1/made").exists()
+    vmbetter("-2", "x_stage1", "-O", "y", "x.conf", directory=tmp_path)
+    assert (tmp_path / "x_stage1/made").read_text() == "here\n"
+    assert (tmp_path / "y.initrd").stat().st_size > 0
 
 
 @pytest.mark.full
-def test_two_builds_are_byte_identical(tmp_path: Path) -> None:
+def test_two_builds_are_byte_identical_and_a_lock_needs_no_network(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        vmbetter("--no-cache", "--cache", str(tmp_path / "cache"), str(TINY), directory=tmp_path / name)
-    assert (tmp_path / "one/tiny.initrd").read_bytes() == (tmp_path / "two/tiny.initrd").read_bytes()
+    vmbetter("--no-cache", "--rootfs-tar", "--initrd", str(TINY), directory=tmp_path / "one")
+    (tmp_path / "two/tiny.lock").write_bytes((tmp_path / "one/tiny.lock").read_bytes())
+    argv = [
+        "unshare",
+        "--net",
+        sys.executable,
+        "-m",
+        "megatools.vmbetter.cli",
+        "--no-cache",
+        "--rootfs-tar",
+        "--initrd",
+    ]
+    environment = {"PYTHONPATH": str(REPOSITORY / "src")}
+    proc.run_sync([*argv, str(TINY)], timeout_s=900, cwd=tmp_path / "two", env=environment)
+    for name in ("tiny.initrd", "tiny.kernel", "tiny.tar", "tiny.lock"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+@pytest.mark.full
+@requires("debootstrap")
+def test_debootstrap_builds_the_same_packages(tmp_path: Path) -> None:
+    (tmp_path / "x.conf").write_text('packages = "less"')
+    vmbetter("--engine", "debootstrap", "--rootfs-tar", "x.conf", directory=tmp_path)
+    names = subprocess.run(["tar", "-tf", str(tmp_path / "x.tar")], capture_output=True, check=True).stdout.decode()
+    assert "./usr/bin/less\n" in names
+    assert "/usr/share/man/man1" not in names

@@ -92,8 +92,8 @@ class _Merge:
             raise
         except NotFound as error:
             raise source.failure(offset, f'no parent "{word}"') from error
-        except InvalidInput as error:
-            raise source.failure(offset, f'parent "{word}" is not a config file') from error
+        except InvalidInput:
+            raise source.failure(offset, f'parent "{word}" is not a config file') from None
         self.add(parent, chain)
 
     def _overlay(self, source: Source, offset: int, word: str) -> None:
