@@ -114,8 +114,8 @@ def _init(name: str) -> None:
     try:
         with path.open("x") as stream:
             stream.write(_START.format(name=path.stem))
-    except FileExistsError as error:
-        raise AlreadyExists(f'"{path}" is there already') from error
+    except FileExistsError:
+        raise AlreadyExists(f'"{path}" is there already') from None
     except OSError as error:
         raise Unavailable(f'cannot write "{path}"') from error
     click.echo(f"wrote {path}; build it with: vmbetter {path}")
@@ -153,7 +153,8 @@ def _completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(_completion, {}, "vmbetter", "_VMBETTER_COMPLETE").source())
+    made = kind(_completion, {}, "vmbetter", "_VMBETTER_COMPLETE")
+    click.echo(made.source_template % made.source_vars())  # not source(), which starts a shell to ask its version
 
 
 COMMANDS: dict[str, click.Command] = {

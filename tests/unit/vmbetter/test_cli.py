@@ -1,0 +1,82 @@
+"""The command line: the document's form, the original's spellings, and commands beside it; nothing is built."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from megatools.vmbetter.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = 0
+    try:
+        main(list(words))
+    except SystemExit as end:
+        status = int(end.code or 0)
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_new_config_is_whole_and_is_never_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "init", "mine")[0] == 0
+    status, out, _ = run(capsys, "-dry-run=true", "mine.conf", "--json")
+    assert status == 0
+    assert "linux-image-amd64" in [package["value"] for package in json.loads(out)["packages"]]
+    status, _, err = run(capsys, "init", "mine.conf")
+    assert (status, err) == (4, 'vmbetter: "mine.conf" is there already\n')
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["no.conf"], 3, 'no config "no.conf"'),
+        (["-1", "-2", ".", "x.conf"], 2, "-1 and -2 exclude each other"),
+        (["--compress", "rar", "x.conf"], 2, 'compression "rar" is unknown'),
+        (["--size", "1G", "x.conf"], 2, "a size or a format is that of a disk"),
+        (["-O", "a/b", "x.conf"], 2, 'output name "a/b" must not contain "/"'),
+        (["--debootstrap-append"], 2, "No such option"),
+        ([], 2, "Missing argument 'CONFIG'"),
+        (["cache", "prune", "--all", "--keep", "1G"], 2, "--all leaves nothing"),
+        (["manifest", "x.conf"], 3, "no manifest beside"),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_status(
+    words: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("x.conf").write_text("")
+    told = run(capsys, *words)
+    assert told[0] == status
+    assert message in told[2]
+    assert [path.name for path in Path().iterdir()] == ["x.conf"]
+
+
+def test_constraints_follow_the_architecture(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.conf").write_text('// +build arm64\npackages = "b"\n// +build !amd64\npackages = "c"')
+    assert '"c"' not in run(capsys, "--dry-run", "--json", "x.conf")[1]
+    out = run(capsys, "--architecture", "arm64", "--dry-run", "--json", "x.conf")[1]
+    assert [package["value"] for package in json.loads(out)["packages"]] == ["b", "c"]
+
+
+def test_the_cache_is_listed_and_pruned_by_age_and_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "c/packages/key"
+    folder.mkdir(parents=True)
+    (folder / "f").write_bytes(b"x" * 100_000)
+    (tmp_path / "c/debs").mkdir()
+    (tmp_path / "c/debs/1.deb").write_bytes(b"x" * 5000)
+    out = run(capsys, "cache", "list", "--cache", "c")[1]
+    assert "packages  key" in out
+    assert "1 Debian packages" in out
+    assert "removed 0 entries" in run(capsys, "cache", "prune", "--cache", "c")[1]
+    assert "removed 1 entries" in run(capsys, "cache", "prune", "--cache", "c", "--keep", "50K")[1]
+    assert run(capsys, "cache", "prune", "--cache", "c", "--all")[1].startswith("removed 1 entries")
+    assert "packages  key" not in run(capsys, "cache", "list", "--cache", "c")[1]
+
+
+def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "_VMBETTER_COMPLETE=bash_complete" in run(capsys, "completion", "bash")[1]
