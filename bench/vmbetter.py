@@ -88,7 +88,7 @@ def _debootstrap(config: Path, place: Path) -> tuple[Path, Cost]:
     words = ["debootstrap", "--variant=minbase", "--no-check-gpg", f"--include={names}", lock.suite, str(tree)]
     cost = _cost([*words, f"file://{place}/repository"], place)
     for entry in load(config).overlays:
-        shutil.copytree(entry.value, tree, symlinks=True, dirs_exist_ok=True)
+        _cost(["cp", "-r", "--remove-destination", f"{entry.value}/.", str(tree)], place)
     return tree, cost
 
 
