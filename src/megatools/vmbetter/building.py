@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidInput, MegaError, PermissionDenied
+from megatools.hostkit.errors import Corrupt, InvalidInput, MegaError, PermissionDenied
 from megatools.hostkit.files import write_atomically
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import manifest, plan, staged
@@ -92,7 +92,12 @@ def failed_folder(cache: Cache, config: Path) -> Path:
 def assembly_plan(cache: Cache, recipe: Recipe, config: Path, asked: Options, output_dir: Path) -> tuple[Plan, Path]:
     """What to assemble for a config, and its lock file."""
     path = asked.lock or output_dir / f"{asked.name or plan.image_name(str(config))}.lock"
-    known = None if asked.update and not path.exists() else locks.read(path)
+    try:
+        known = locks.read(path)
+    except Corrupt:
+        if not asked.update:
+            raise
+        known = None  # written anew
     if asked.lock is not None and known is None:
         raise InvalidInput(f'no lock file "{asked.lock}"')
     failed = failed_folder(cache, config)
