@@ -35,12 +35,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("keeping", "Take over reservations of the original igor"),
     "tick": ("keeping", "Do what is due: starts, ends, notices (a timer runs this)"),
     "serve": ("serving", "Answer other users over a socket"),
-    "web": ("serving", "Serve the page and the API over HTTPS"),
+    "web": ("web.command", "Serve the page and the API over HTTPS"),
     "token": ("serving", "Make a token for the API"),
     "settings": ("keeping", "Show every key of igor.conf and its value"),
     "version": ("keeping", "Show which igor this is"),
 }
-"""Every command: the module of `megatools.igor.cli` that has it, and one line about it."""
+"""Every command: the module of `megatools.igor.cli` (or, with a dot, of `megatools.igor`) that has it, and one line."""
 
 
 class Run:
@@ -82,7 +82,8 @@ class Program(click.Group):
             return help_command
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"megatools.igor.cli.{COMMANDS[cmd_name][0]}")
+        place = COMMANDS[cmd_name][0]
+        module = importlib.import_module(f"megatools.igor.{place if '.' in place else f'cli.{place}'}")
         command = getattr(module, f"{cmd_name}_command", None)
         if not isinstance(command, click.Command):
             raise Unavailable(f'"igor {cmd_name}" is not available in this version yet')

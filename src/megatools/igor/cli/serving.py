@@ -1,4 +1,4 @@
-"""`igor serve`, `web` and `token`."""
+"""`igor serve` and `token`."""
 
 from __future__ import annotations
 

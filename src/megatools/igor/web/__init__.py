@@ -1,0 +1,1 @@
+"""The page, the API over HTTPS and the figures for Prometheus; `igor web` serves them."""
