@@ -31,7 +31,7 @@ async def browsing(url: str) -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=str(which("chromium")), args=FLAGS)
         try:
-            page = await browser.new_page(viewport={"width": 1200, "height": 700})
+            page = await browser.new_page(viewport={"width": 1200, "height": 700}, ignore_https_errors=True)
             page.set_default_timeout(PATIENCE_MS)
             page.on("pageerror", lambda error: complaints.append(f"script failed: {error}"))
             page.on(
