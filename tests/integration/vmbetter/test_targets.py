@@ -87,7 +87,7 @@ def test_root_filesystems(tmp_path: Path) -> None:
         names = [member.name.removeprefix("./") for member in made]
         assert "init" in names
         assert "dev/console" in names
-    assert {path.name for path in tmp_path.iterdir()} == {"tiny_rootfs", "tiny.tar", "tiny.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny_rootfs", "tiny.tar", "tiny.lock", "tiny.manifest"}
 
 
 def test_a_guest_that_does_not_come_up_is_told_with_its_last_lines(tmp_path: Path) -> None:

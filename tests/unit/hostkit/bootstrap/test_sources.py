@@ -74,9 +74,11 @@ def test_any_text_is_read_without_a_fault(text) -> None:
         assert isinstance(archive, Archive)
 
 
-def test_the_command_names_packages_sources_and_never_skips_key_checks(tmp_path) -> None:
-    request = mmdebstrap.Request("bookworm", ("b", "c"), (Archive(("u",), ("bookworm",), ("main",)),))
-    words = mmdebstrap.argv(request, tmp_path / "t.tar", tmp_path / "s", ('A "b"',))
+def test_the_command_names_packages_and_trusts_only_what_apt_has_checked(tmp_path) -> None:
+    request = mmdebstrap.Request("bookworm", ("b", "c"), "amd64", "Types: deb\n")
+    words = mmdebstrap.argv(request, tmp_path / "t.tar", tmp_path / "r", tmp_path / "s")
     assert "--include=b,c" in words
-    assert words[-3:] == ["bookworm", str(tmp_path / "t.tar"), str(tmp_path / "s")]
-    assert not any("nsecure" in word or "rusted" in word for word in words)
+    assert words[-3:-1] == ["bookworm", str(tmp_path / "t.tar")]
+    # our own folder of packages that apt has checked is trusted; nothing from elsewhere is
+    assert words[-1] == f"deb [trusted=yes] copy:{tmp_path / 'r'} bookworm main"
+    assert not any("nsecure" in word or "nauthenticated" in word or "rusted" in word for word in words[:-1])
