@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from megatools.hostkit.errors import MegaError
 from megatools.igor.api.engine import Engine, open_engine, work_off
 from megatools.igor.api.governing import token_hash
 from megatools.igor.api.people import person_of
@@ -15,6 +17,7 @@ from megatools.igor.api.requests import Answer, AnyRequest, GetHosts, GetProfile
 from megatools.igor.model.config import Config
 from megatools.igor.model.person import Person
 
+_log = logging.getLogger(__name__)
 _QUIET = (Show, GetHosts, GetProfiles, Stats, Power, Tick)
 T = TypeVar("T")
 
@@ -26,21 +29,18 @@ class Engines:
         self.config = config
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="igor-web")
+        self._working = ThreadPoolExecutor(1, thread_name_prefix="igor-work")
 
     async def run(self, work: Callable[[Engine], T]) -> T:
         """The result of some work with an engine, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(self._engine()))
 
     async def ask(self, person: Person, request: AnyRequest, files: Sequence[int] = ()) -> Answer:
-        """The answer to a request, and the work that follows from it; raises the kinds of hostkit.errors."""
-
-        def asking(engine: Engine) -> Answer:
-            answer = engine.ask(person, request, files)
-            if not isinstance(request, _QUIET):
-                work_off(engine.store, engine.config)
-            return answer
-
-        return await self.run(asking)
+        """The answer to a request; raises the kinds of hostkit.errors. Work that follows is done after it is given."""
+        answer = await self.run(lambda engine: engine.ask(person, request, files))
+        if not isinstance(request, _QUIET):
+            self._working.submit(self._work_off)
+        return answer
 
     async def person(self, secret: str) -> Person | None:
         """Whom a token stands for now, with the rights and groups they have now; None when it is not good."""
@@ -56,6 +56,16 @@ class Engines:
     def close(self) -> None:
         """Finish what is under way."""
         self._pool.shutdown()
+        self._working.shutdown()
+
+    def _work_off(self) -> None:
+        """Hooks, power, switches and messages, after a change that asked for them."""
+        engine = self._engine()
+        try:
+            for problem in work_off(engine.store, engine.config):
+                _log.warning("%s", problem)
+        except MegaError:
+            _log.exception("work after a change failed")
 
     def _engine(self) -> Engine:
         engine: Engine | None = getattr(self._own, "engine", None)

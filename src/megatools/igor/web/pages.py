@@ -36,14 +36,16 @@ STATIC = Path(__file__).with_name("static")
 _JSON = "application/json"
 _UPLOADS_AT_ONCE = 4
 _UPLOAD_DEADLINE_S = 3600.0
+_REQUEST_DEADLINE_S = 30.0
 _STATS_DAYS = 30
 
 
 class Pages:
-    """The routes, bound to engines and the feed."""
+    """The routes, bound to engines and the feed: `engines` for the API, `quick` ones for what never takes long."""
 
-    def __init__(self, engines: Engines, feed: Feed) -> None:
+    def __init__(self, engines: Engines, quick: Engines, feed: Feed) -> None:
         self._engines = engines
+        self._quick = quick
         self._feed = feed
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
 
@@ -76,12 +78,12 @@ class Pages:
         secret, _ = secret_of(request)
 
         async def is_known() -> bool:
-            return await self._engines.person(secret) is not None
+            return await self._quick.person(secret) is not None
 
         return StreamingResponse(self._feed.events(asker(request), is_known), media_type="text/event-stream")
 
     async def _profiles(self, request: Request) -> Response:
-        answer = await self._engines.ask(asker(request), GetProfiles())
+        answer = await self._quick.ask(asker(request), GetProfiles())
         return Response(msgspec.json.encode(answer), media_type=_JSON)
 
     async def _metrics(self, request: Request) -> Response:
@@ -95,8 +97,9 @@ class Pages:
         config = self._engines.config
         sizes = sizes_of(request.headers.get(HEADER, ""), config.boot.max_image_bytes)
         with Upload(sizes, config.state) as upload:
+            turn = self._uploads if sizes else contextlib.nullcontext()  # a slow upload delays uploads only
             try:
-                async with self._uploads, asyncio.timeout(_UPLOAD_DEADLINE_S):
+                async with turn, asyncio.timeout(_UPLOAD_DEADLINE_S if sizes else _REQUEST_DEADLINE_S):
                     await upload.receive(request.stream())
             except (TimeoutError, ClientDisconnect) as error:
                 raise Unavailable("the request did not come whole") from error

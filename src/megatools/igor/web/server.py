@@ -16,7 +16,8 @@ from megatools.igor.web.feed import Feed
 from megatools.igor.web.guard import Guard
 from megatools.igor.web.pages import STATIC, Pages
 
-_THREADS = 6
+_THREADS = 8  # switching nodes may keep one for minutes
+_QUICK_THREADS = 2
 _GOODBYE_S = 3
 _BACKLOG = 256
 
@@ -29,10 +30,10 @@ def serve(config: Config, address: str, announce: Callable[[str], None]) -> None
     open_engine(config).store.close()  # what is wrong with the store is said now, not to the first who asks
     files = certificate(config)
     listener = listen(address)
-    engines, watching = Engines(config, _THREADS), Engines(config, 1)
+    engines, quick, watching = Engines(config, _THREADS), Engines(config, _QUICK_THREADS), Engines(config, 1)
     feed = Feed(watching)
     try:
-        app = Guard(Pages(engines, feed).application(), engines, STATIC / "sign-in.html")
+        app = Guard(Pages(engines, quick, feed).application(), quick, STATIC / "sign-in.html")
         server = _Server(
             uvicorn.Config(
                 app,
@@ -53,8 +54,8 @@ def serve(config: Config, address: str, announce: Callable[[str], None]) -> None
         server.run([listener])
     finally:
         listener.close()
-        engines.close()
-        watching.close()
+        for one in (engines, quick, watching):
+            one.close()
 
 
 class _Server(uvicorn.Server):
