@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import msgspec
 import pytest
 from playwright.async_api import Page, expect
 
+from megatools.igor.api.governing import token_hash
+from megatools.igor.store.store import Store
 from tests.integration.browser.browsing import browsing
 from tests.support.igor import Igor
 from tests.support.images import REPOSITORY
@@ -162,3 +165,29 @@ def test_programs_reserve_with_files_and_metrics_tell(site: Site) -> None:
     assert b'igor_nodes{is="free"} 5.0' in text
     assert b'igor_nodes{is="reserved"} 3.0' in text
     assert b'igor_reservations{state="active"} 1.0' in text
+
+
+def test_a_token_gives_its_owners_rights_and_no_more(site: Site) -> None:
+    done = site.base / "done"
+    site.run("sub", "-r", "roots", "-k", "kernel", "-i", "initrd", "-w", "kn1", "-t", "30m")
+    store = Store(site.root / "igor/state", site.root)
+    with store.change() as change:
+        change.add_token(token_hash("nobody's"), 65534, "nobody", int(time.time()) + 3600, 0)
+        change.add_token(token_hash("old"), 0, "root", int(time.time()) - 1, 0)
+    store.close()
+    nobody = "Bearer nobody's"
+    assert site.ask("/api", b'{"op":"delete","name":"roots"}', Authorization=nobody)[0] == 403
+    assert site.ask("/api", b'{"op":"block","nodes":"kn2","reason":"mine"}', Authorization=nobody)[0] == 403
+    assert site.ask("/api", b'{"op":"show"}', Authorization="Bearer old")[0] == 401
+    hook = site.base / "hook"
+    hook.write_text(f"#!/bin/sh\nprintf %s $IGOR_NODELIST > {done}.new && mv {done}.new {done}\n")
+    hook.chmod(0o755)
+    asked = {"op": "submit", "name": "hooked", "nodes": "kn[5-6]", "kernel": 0, "hook_start": str(hook)}
+    body = msgspec.json.encode(asked) + b"\n" + KERNEL
+    status, answer = site.ask("/api", body, Authorization=f"Bearer {site.token}", Igor_Files=str(len(KERNEL)))
+    assert status == 200, answer
+    deadline = time.monotonic() + 60
+    while not done.exists():
+        assert time.monotonic() < deadline, "what follows from a change is done, without anybody asking again"
+        time.sleep(0.05)
+    assert done.read_text() == "kn5,kn6"

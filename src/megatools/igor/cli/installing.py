@@ -15,7 +15,14 @@ from megatools.igor.boot import grub, ipxe
 from megatools.igor.model.config import Config, load
 from megatools.igor.store.store import DATABASE
 
-UNITS = ("igor.socket", "igor.service", "igor-tick.service", "igor-tick.timer", "igor-hook@.service")
+UNITS = (
+    "igor.socket",
+    "igor.service",
+    "igor-tick.service",
+    "igor-tick.timer",
+    "igor-hook@.service",
+    "igor-web.service",
+)
 _UNIT_DIRECTORY = Path("/etc/systemd/system")
 _SAMPLE = """{
 	"tftproot" : "%s",
