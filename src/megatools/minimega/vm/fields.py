@@ -14,6 +14,8 @@ from megatools.hostkit.errors import InvalidInput, NotFound
 from megatools.hostkit.qemu.probe import QemuFacts
 from megatools.minimega.vm import parsing
 from megatools.minimega.vm.config import VmConfig
+from megatools.minimega.vm.diskspec import show_diskspec
+from megatools.minimega.vm.netspec import show_netspec
 from megatools.minimega.vm.parsing import Parse, Show, Words
 
 MAX_MEMORY_MIB = 1 << 24
@@ -238,14 +240,24 @@ def _command_words(field: Field, config: VmConfig) -> list[str]:
         case Shape.ONE:
             return [_quoted(field.show(field.of(config)))]
         case Shape.MANY:
-            shown = field.show(field.of(config))[1:-1]
-            words = config.append if field.name == "append" else config.qemu_append
-            plain = field.name not in ("append", "qemu-append")
-            return [shown if plain else " ".join(_quoted(word) for word in words)]
+            return [" ".join(_quoted(word) for word in _list_words(field, config))]
         case Shape.PAIR:
             return [f"{_quoted(match)} {_quoted(text)}" for match, text in config.qemu_override]
         case Shape.KEYED:
             return [f"{_quoted(key)} {_quoted(text)}" for key, text in sorted(config.tags.items())]
+
+
+def _list_words(field: Field, config: VmConfig) -> list[str]:
+    """The words of a list field, each as it would be typed without quotes."""
+    match field.name:
+        case "networks":
+            return [show_netspec(spec) for spec in config.networks]
+        case "disks":
+            return [show_diskspec(spec) for spec in config.disks]
+        case "append":
+            return list(config.append)
+        case _:
+            return list(config.qemu_append)
 
 
 def _quoted(word: str) -> str:

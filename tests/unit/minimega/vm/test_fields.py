@@ -74,6 +74,12 @@ def test_saved_lines_make_the_same_configuration() -> None:
     assert config == sample()
 
 
+def test_paths_with_spaces_come_back_whole() -> None:
+    config = set_field(VmConfig(), "disks", ["/my disks/a.qcow2", "/b.qcow2,virtio"])
+    (line,) = config_lines(config)
+    assert set_field(VmConfig(), "disks", lex(line)[3:]) == config
+
+
 def test_the_configuration_survives_the_journal() -> None:
     assert msgspec.json.decode(msgspec.json.encode(sample()), type=VmConfig) == sample()
     assert msgspec.json.encode(VmConfig()) == b"{}"
