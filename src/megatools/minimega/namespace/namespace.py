@@ -74,6 +74,11 @@ class Namespace:
         self._saved: dict[str, VmConfig] = {}
 
     @property
+    def record(self) -> NamespaceRecord:
+        """What the journal keeps of it, besides configurations."""
+        return self._record
+
+    @property
     def config(self) -> VmConfig:
         """The configuration the next launch uses."""
         return self._config

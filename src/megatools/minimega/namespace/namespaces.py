@@ -49,11 +49,13 @@ class Namespaces:
         self._vlans = vlans
         self._releases = releases
         self._spaces: dict[str, Namespace] = {}
+        self._kept: set[str] = set()  # those the journal knows
 
     def recover(self) -> None:
         """Read back what an earlier daemon wrote."""
         for record in self._journal.read("namespace"):
             self._spaces[record.id] = self._make(record.id, decode(record, NamespaceRecord))
+            self._kept.add(record.id)
         for record in self._journal.read("config"):
             self._at(record).recover_config(decode(record, VmConfig))
         for record in self._journal.read("saved-config"):
@@ -68,11 +70,11 @@ class Namespaces:
 
     async def ensure(self, name: str) -> Namespace:
         """A namespace that outlives the daemon, made if it is not there. Raises InvalidInput for a bad name."""
-        if name not in self._spaces:
-            space = self.get(name)
-            await self._journal.write(Put("namespace", name, name, NamespaceRecord()))
-            return space
-        return self._spaces[name]
+        space = self.get(name)
+        if name not in self._kept:
+            await self._journal.write(Put("namespace", name, name, space.record))
+            self._kept.add(name)
+        return space
 
     def names(self) -> Collection[str]:
         """The namespaces there are, sorted."""
@@ -92,6 +94,7 @@ class Namespaces:
         for release in self._releases:
             await release(name)
         space = self._spaces.pop(name, None)
+        self._kept.discard(name)
         saved = [] if space is None else [Delete("saved-config", f"{name}/{config}") for config in space.saved_names()]
         await self._journal.write(Delete("namespace", name), Delete("config", name), *saved)
 
