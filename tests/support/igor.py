@@ -13,11 +13,12 @@ from tests.support.images import REPOSITORY
 
 @dataclass
 class Igor:
-    """One cluster; `settings` are more keys of igor.conf."""
+    """One cluster; `settings` are more keys of igor.conf, `environment` of what programs see."""
 
     base: Path
     settings: dict[str, object] = field(default_factory=dict)
     nodes: int = 8
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -53,7 +54,8 @@ class Igor:
             timeout=timeout_s,
             check=False,
             cwd=self.base,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(REPOSITORY / "src"), "LANG": "C.UTF-8"},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(REPOSITORY / "src"), "LANG": "C.UTF-8"}
+            | self.environment,
         )
         assert not check or done.returncode == 0, (
             f"igor {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -191,3 +191,29 @@ def test_a_token_gives_its_owners_rights_and_no_more(site: Site) -> None:
         assert time.monotonic() < deadline, "what follows from a change is done, without anybody asking again"
         time.sleep(0.05)
     assert done.read_text() == "kn5,kn6"
+
+
+def test_the_command_line_reaches_another_machine(site: Site) -> None:
+    away = Site(site.base / "away")  # knows the cluster, has no store
+    away.base.mkdir()
+    away.configure()
+    trusted = site.root / "igor/state/web/certificate.pem"
+    with_line = {"IGOR_URL": site.url, "IGOR_TOKEN": site.token, "IGOR_CA": str(trusted)}
+    away.environment = with_line
+    files = ("-k", str(site.base / "kernel"), "-i", str(site.base / "initrd"))
+    away.run("sub", "-r", "far", *files, "-n", "2")
+    assert (site.root / "igor/far-initrd").read_bytes() == INITRD
+    assert "far" in away.run("show").stdout
+    assert not away.root.exists()
+    refused = away.run("sub", "-r", "far", *files, "-n", "1", check=False)
+    assert refused.returncode == 4, refused.stderr  # AlreadyExists, as if it were here
+    for change, status, text in (
+        ({"IGOR_TOKEN": "wrong"}, 6, "token"),
+        ({"IGOR_CA": ""}, 7, "is not trusted"),
+        ({"IGOR_URL": "https://127.0.0.1:1/"}, 7, "no igor answers"),
+        ({"IGOR_URL": "http://127.0.0.1/"}, 2, "not an https address"),
+        ({"IGOR_TOKEN": ""}, 2, "no token"),
+    ):
+        away.environment = with_line | change
+        refused = away.run("show", check=False)
+        assert (refused.returncode, text in refused.stderr) == (status, True), refused.stderr

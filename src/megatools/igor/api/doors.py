@@ -1,6 +1,6 @@
 """The ways to reach igor, all alike: a door takes a request and open files, and gives the answer or raises a kind.
 
-`engine.Engine` with a person is one (direct mode), `client.SocketDoor` another (the service), HTTPS a third.
+`direct.DirectDoor` is one, `client.SocketDoor` another (the service), `remote.HttpsDoor` (another machine) the third.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How this run of igor reaches the store: directly where the caller may write it, else through the service."""
+"""How this run of igor reaches the store: over HTTPS if told so, directly where it may write it, else the service."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def configuration(path: str | None) -> tuple[Config, Path]:
 
 def door(config: Config) -> Door:
     """A door for whoever runs this process; raises PermissionDenied when there is none."""
+    if os.environ.get("IGOR_URL"):
+        from megatools.igor.api.remote import door_from
+
+        return door_from(os.environ)
     from megatools.igor.api.direct import may_write, open_door
 
     if may_write(config):
