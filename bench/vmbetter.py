@@ -1,8 +1,8 @@
 """Building: default_amd64.conf to kernel and initrd, against the original's path, in one run.
 
-The reference is debootstrap, copying the overlays, and `find | cpio | gzip -9` of the whole tree, with /boot, the documentation
-and the .deb files in it, as the original packs it; its postbuild is left out. Both get the same packages from this disk, without a
-network. Then what it costs to build again after a change. Needs root, and some minutes.
+The reference is debootstrap, copying the overlays, and `find | cpio | gzip -9` of the whole tree, with /boot, the
+documentation and the .deb files in it, as the original packs it; its postbuild is left out. Both get the same packages
+from this disk, without a network. Then what it costs to build again after a change. Needs root, and some minutes.
 """
 
 from __future__ import annotations
