@@ -140,9 +140,10 @@ class Demo:
         self._say("tearing down")
         try:
             self.ask("quit")
-        except (DaemonError, CommandFailed) as error:
+        except DaemonError:
+            self._daemon.signal(signal.SIGINT)  # it is ending already, or does not answer: SIGINT tears down as well
+        except CommandFailed as error:
             print(f"minimega: {error}", file=sys.stderr)
-            self._daemon.signal(signal.SIGINT)
         if asyncio.run(self._daemon.wait(timeout_s=_START_S)) is None:
             self._daemon.signal(signal.SIGKILL)
             raise Unavailable(f"minimega did not end within {_START_S:g} s", hint=f"see {self._log}")
