@@ -32,6 +32,7 @@ from megatools.igor.api.requests import (
 )
 from megatools.igor.cli.machine import aliases
 from megatools.igor.model.config import Config, parse
+from megatools.igor.model.nodes import from_text
 from megatools.igor.model.person import Person
 from megatools.igor.model.reservation import Reservation, State
 from megatools.igor.store.store import Store
@@ -293,6 +294,19 @@ def test_aliases_stay_where_they_are(igor: Igor) -> None:
     igor.ask(ChangeNodes("x", drop="kn2"))
     now = igor.ask(ChangeNodes("x", add="kn[2,9]")).reservations[0]
     assert aliases(now, cluster) == {"x.0": "kn1", "x.2": "kn3", "x.3": "kn2", "x.4": "kn9"}
+
+
+def test_aliases_stay_when_a_waiting_reservation_moves_up(igor: Igor) -> None:
+    igor.sub("first", nodes="kn[1-20]")
+    igor.sub("x", _BOB, nodes="kn[1-3]", wait=True)
+    igor.ask(ChangeNodes("x", drop="kn2"), _BOB)
+    igor.ask(Delete("first"))
+    moved = igor.live()["x"]
+    assert moved.state is State.ACTIVE
+    assert aliases(moved, igor.config.cluster) == {"x.0": "kn1", "x.2": "kn3"}
+    assert moved.order == (1, 0, 3)
+    elsewhere = moved.order_on(from_text("3,7"))
+    assert elsewhere == (7, 0, 3), "who stays keeps its alias, a dropped one is not given again"
 
 
 def test_editing_what_is_booted(igor: Igor) -> None:

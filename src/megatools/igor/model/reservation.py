@@ -90,8 +90,14 @@ class Reservation(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The node number behind each alias NAME.0, NAME.1, ...; 0 where the node was dropped. They never move."""
+        """The node number behind each alias NAME.0, NAME.1, ...; 0 where the node was dropped. A node keeps its own."""
         return self.details.order or tuple(self.nodes)
+
+    def order_on(self, nodes: NodeSet) -> tuple[int, ...]:
+        """The order once it moved to these nodes: who stays keeps its alias, newcomers take those of who left."""
+        newcomers = iter(nodes - self.nodes)
+        seats = tuple(next(newcomers, 0) if at and at not in nodes else at for at in self.order)
+        return (*seats, *newcomers)
 
     def expired(self, now_s: int) -> bool:
         """Whether it is fair game: it still holds its nodes though its time is over."""

@@ -206,13 +206,13 @@ def advance_queue(change: Change, place: Place) -> None:
     wishes = [(one.id, wish_of(one, max(place.now_s, one.details.not_before_s), allowed)) for one in queue]
     known: dict[int, Reservation] = {one.id: one for one in queue}
     for key, slot in improved(place.store.bookings(), wishes).items():
-        planned = known[key]
+        planned, chosen = known[key], nodes.from_mask(slot.mask, 0)
         moved = msgspec.structs.replace(
             planned,
-            nodes=nodes.from_mask(slot.mask, 0),
+            nodes=chosen,
             start_s=slot.start_s,
             end_s=slot.start_s + planned.duration_s,
-            details=msgspec.structs.replace(planned.details, order=()),
+            details=msgspec.structs.replace(planned.details, order=planned.order_on(chosen)),
         )
         change.put(moved)
         change.cancel_tasks(moved.id, TaskKind.NOTICE, place.now_s)
