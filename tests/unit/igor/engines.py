@@ -1,4 +1,4 @@
-"""An engine over a real store in a temporary directory, with a clock that moves when told to: for the engine's tests."""
+"""An engine over a real store in a temporary directory and a clock that moves when told to, for the engine's tests."""
 
 import os
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ class Igor:
         self.clock = FakeClock(datetime(2026, 11, 23, 12, tzinfo=UTC))
         self.config = self.configured(extra)
         self.store = Store(self.config.state, self.root)
-        self.engine = Engine(self.config, self.store, clock=self.clock, resolve=_address)
+        self.engine = Engine(self.config, self.store, clock=self.clock, resolve=address_of)
         (place / "kernel").write_bytes(b"\0" * 0x1FE + b"\x55\xaa" + b"\0\0HdrS" + bytes(512))
         (place / "initrd").write_bytes(b"070701" + b"0" * 506)
         self.files = [os.open(place / name, os.O_RDONLY) for name in ("kernel", "initrd")]
@@ -68,5 +68,5 @@ class Igor:
         return [(task.person, task.text) for task in self.store.due_tasks(later, 1000)]
 
 
-def _address(name: str) -> str:
+def address_of(name: str) -> str:
     return f"10.0.0.{name.removeprefix('kn')}" if name.startswith("kn") else ""

@@ -289,7 +289,7 @@ def test_a_clock_set_back_frees_nothing(igor: Igor) -> None:
 
 
 def test_pausing_refuses_changes_but_not_looking(igor: Igor) -> None:
-    igor.engine = Engine(igor.configured('"pause": "moving house"'), igor.store, clock=igor.clock, resolve=_address)
+    igor.engine = Engine(igor.configured('"pause": "moving house"'), igor.store, clock=igor.clock, resolve=address_of)
     with pytest.raises(InvalidState, match="moving house"):
         igor.sub("x", nodes="kn1")
     assert igor.live() == {}
