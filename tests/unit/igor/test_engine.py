@@ -26,7 +26,7 @@ from megatools.igor.api.requests import (
 from megatools.igor.cli.machine import aliases
 from megatools.igor.model.nodes import from_text
 from megatools.igor.model.reservation import State
-from tests.unit.igor.engines import BOB, HOUR, ROOT, Igor
+from tests.unit.igor.engines import BOB, HOUR, ROOT, Igor, address_of
 
 _NOTICES = '"notices": {"command": "/bin/true"}'
 
