@@ -57,12 +57,3 @@ class Cgroups:
                 with contextlib.suppress(OSError):
                     (home / name).rmdir()
                     home.rmdir()
-
-    def remove_all(self) -> None:
-        """Remove the owner's groups that are empty, and its home."""
-        for home in self._homes:
-            with contextlib.suppress(OSError):
-                for group in home.iterdir():
-                    if group.is_dir():
-                        group.rmdir()
-                home.rmdir()
