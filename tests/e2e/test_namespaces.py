@@ -214,3 +214,14 @@ def test_nuke_leaves_the_files_unless_told_otherwise(lab_daemon: tuple[Daemon, L
     assert traces(daemon, lab) == NOTHING
     with pytest.raises(CommandRefused):
         daemon.ask("vm start web")
+
+
+def test_vlan_names_keep_to_the_range_the_daemon_was_given(lab_daemon: tuple[Daemon, Lab]) -> None:
+    daemon, _ = lab_daemon
+    daemon.flags = ("-vlanrange", "300-302")
+    daemon.start()
+    for line in ("vm config vga none", "vm config memory 64", "vm config networks a b", "vm launch kvm 1"):
+        daemon.ask(line)
+    assert {row["alias"]: row["vlan"] for row in daemon.rows("vlans")} == {"a": "300", "b": "301"}
+    daemon.ask("vm config networks c")
+    assert "out of VLANs" in daemon.refused("vm launch kvm 1")

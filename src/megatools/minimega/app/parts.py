@@ -96,7 +96,13 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         def heard(mac: str) -> None:
             fleet.addresses_changed(mac)  # made below; nothing is heard before it is
 
-        stack = NetworkStack(base=home.base, journal=journal, ovs=OvsSettings(settings.ovs_run_dir), events=heard)
+        stack = NetworkStack(
+            base=home.base,
+            journal=journal,
+            ovs=OvsSettings(settings.ovs_run_dir),
+            vlan_limits=settings.vlan_range(),
+            events=heard,
+        )
         vm_settings = VmSettings(accelerator=settings.accel)
         backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
         fleet = Fleet(

@@ -16,6 +16,7 @@ from megatools.minimega.net.addresses import AddressBook
 from megatools.minimega.net.bridges import Bridges
 from megatools.minimega.net.dhcp import Dhcp
 from megatools.minimega.net.host_taps import HostTaps
+from megatools.minimega.net.names import VLAN_LIMIT
 from megatools.minimega.net.network import Network
 from megatools.minimega.net.ports import OvsSettings
 from megatools.minimega.net.switch import Switch
@@ -29,9 +30,15 @@ class NetworkStack:
     """The rooms of `net`, wired; each may be used directly."""
 
     def __init__(
-        self, *, base: Path, journal: Journal, ovs: OvsSettings, events: Callable[[str], None] | None = None
+        self,
+        *,
+        base: Path,
+        journal: Journal,
+        ovs: OvsSettings,
+        vlan_limits: tuple[int, int] = (101, VLAN_LIMIT),
+        events: Callable[[str], None] | None = None,
     ) -> None:
-        """`events` is called in the event loop with a MAC whose addresses changed."""
+        """VLAN names get numbers within `vlan_limits`; `events` is called with a MAC whose addresses changed."""
         self._switch = Switch(base, journal, ovs)
         self.dhcp = Dhcp(base, journal, events)
         self._book = AddressBook(self.dhcp.lease, events)
@@ -39,7 +46,7 @@ class NetworkStack:
         self.network = Network(switch=self._switch, journal=journal, book=self._book)
         self.host_taps = HostTaps(switch=self._switch, journal=journal, network=self.network)
         self.bridges = Bridges(switch=self._switch, network=self.network, host_taps=self.host_taps)
-        self.vlans = Vlans(journal, self._tags_in_use)
+        self.vlans = Vlans(journal, self._tags_in_use, vlan_limits)
 
     async def recover(self) -> None:
         """Learn what an earlier daemon left, and remove what is half there; starts no switch.

@@ -64,10 +64,16 @@ class RangeRow(msgspec.Struct, frozen=True):
 class Vlans:
     """The VLANs of all namespaces of this host."""
 
-    def __init__(self, journal: Journal, in_use: Callable[[], Collection[int]] = frozenset) -> None:
-        """`in_use` gives the tags of ports there are now."""
+    def __init__(
+        self,
+        journal: Journal,
+        in_use: Callable[[], Collection[int]] = frozenset,
+        limits: tuple[int, int] = (_LOWEST, _HIGHEST),
+    ) -> None:
+        """`in_use` gives the tags of ports there are now; `limits` is the range of who has none, half open."""
         self._journal = journal
         self._in_use = in_use
+        self._everybodys = Range(limits[0], min(limits[1], _HIGHEST))
         self._lock = asyncio.Lock()  # one change at a time, each journaled before it counts
         self._numbers: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
@@ -202,7 +208,7 @@ class Vlans:
     # inside
 
     def _range(self, namespace: str) -> Range:
-        everybodys = self._ranges.get(DEFAULT_NAMESPACE, Range(_LOWEST, _HIGHEST))
+        everybodys = self._ranges.get(DEFAULT_NAMESPACE, self._everybodys)
         return self._ranges.get(namespace, everybodys)
 
     def _free(self, namespace: str) -> int:

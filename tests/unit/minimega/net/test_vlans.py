@@ -29,6 +29,14 @@ async def test_numbers_are_used_as_they_are_and_never_handed_out(journal: Journa
     assert vlans.blacklisted() == [101]
 
 
+async def test_the_range_the_daemon_was_started_with_is_kept_to(journal: Journal) -> None:
+    vlans = Vlans(journal, limits=(200, 202))
+    assert [(await vlans.resolve(NS, name)).number for name in ("a", "b")] == [200, 201]
+    assert vlans.range_text(NS) == "200-201"
+    with pytest.raises(Unavailable, match="out of VLANs"):
+        await vlans.resolve("other", "c")
+
+
 @pytest.mark.parametrize("text", ["-1", "4096", "99999999999"])
 async def test_numbers_out_of_range_are_refused(journal: Journal, text: str) -> None:
     with pytest.raises(InvalidInput, match=r"^invalid VLAN \(0 <= vlan < 4096\)$"):
