@@ -8,19 +8,23 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import MegaError, Unavailable, chain_text
 from megatools.hostkit.ovs import service as ovs
 from megatools.hostkit.qemu import probe
 from megatools.minimega.lang.answer import Answer
-from megatools.minimega.lang.operation import Handlers, Operation
+from megatools.minimega.lang.operation import Handlers, Operation, Reach
 
 _ASK_S = 20.0
 
 
 class CheckHost(Operation, frozen=True):
     """Check the programs of this host."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

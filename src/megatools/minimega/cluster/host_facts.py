@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -19,9 +19,13 @@ _MAX_AGE_S = 60.0
 class HostInfo(Operation, frozen=True):
     """Tell what this host has and promised."""
 
+    reads: ClassVar[bool] = True
+
 
 class HostVersion(Operation, frozen=True):
     """Tell which version runs here."""
+
+    reads: ClassVar[bool] = True
 
 
 class Commitments(msgspec.Struct, frozen=True):

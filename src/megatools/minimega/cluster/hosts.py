@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from megatools.hostkit.errors import MegaError, user_text
+from megatools.hostkit.errors import MegaError, chain_text, hint_of
 from megatools.minimega.lang.operation import Handlers, HostResult, Outcome, Request
 
 _log = logging.getLogger(__name__)
@@ -45,8 +45,10 @@ class LocalHosts:
         try:
             answer = await handler(request.namespace, request.operation)
         except MegaError as error:
-            return [HostResult(self._local, Outcome.ERROR, error=user_text(error))]
+            kind = type(error).__name__
+            return [HostResult(self._local, Outcome.ERROR, error=chain_text(error), hint=hint_of(error), kind=kind)]
         except Exception as error:  # noqa: BLE001 - the request boundary (R5): a bug keeps its traceback, the user gets one line
             _log.exception("request %s failed", type(request.operation).__name__)
-            return [HostResult(self._local, Outcome.ERROR, error=f"internal error: {error!r}")]
+            text = f"internal error: {error!r}"
+            return [HostResult(self._local, Outcome.ERROR, error=text, kind=type(error).__name__)]
         return [HostResult(self._local, Outcome.DONE, answer)]

@@ -58,7 +58,7 @@ async def host(call: Cmd, field: str | None = None) -> Group:
     group: Group = []
     for result in results:
         if result.answer is None or result.answer.table is None:
-            group.append(Response(result.host, error=result.error))
+            group.append(Response(result.host, error=result.error_text))
         elif field is None:
             group.append(response_of(result.host, result.answer))
         else:

@@ -76,5 +76,5 @@ async def run(call: Cmd, operation: Operation) -> Group:
 
 def _response(result: HostResult) -> Response:
     if result.answer is None:
-        return Response(result.host, error=result.error or result.outcome.value)
+        return Response(result.host, error=result.error_text or result.outcome.value)
     return response_of(result.host, result.answer)

@@ -57,8 +57,7 @@ async def vm_config_clone(call: Cmd, vm: str) -> None:
     results = await call.services.hosts.run(Request(call.namespace, CloneConfig(vm)))
     found = [result.answer.data for result in results if result.answer is not None and result.answer.data is not None]
     if not found:
-        first, _, rest = (results[0].error if results else f"vm not found: {vm}").partition("\n")
-        raise NotFound(first, hint=rest.removeprefix("hint: "))
+        raise NotFound(results[0].error if results else f"vm not found: {vm}", hint=results[0].hint if results else "")
     await _take(call, msgspec.json.decode(found[0], type=VmConfig))
 
 

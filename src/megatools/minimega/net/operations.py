@@ -6,12 +6,13 @@ Commands and pages make these; `app` registers `handlers(stack)`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
 from megatools.hostkit.dnsmasq.config import Live
 from megatools.minimega.lang.answer import Answer, Table, rows_table
-from megatools.minimega.lang.operation import Handlers, Operation
+from megatools.minimega.lang.operation import Handlers, Operation, Reach
 from megatools.minimega.net.bridges import BridgeRow, Bridges
 from megatools.minimega.net.dhcp import Dhcp, DhcpRow
 from megatools.minimega.net.host_taps import HostTaps
@@ -23,9 +24,14 @@ from megatools.minimega.net.vlans import RangeRow, VlanRow, Vlans
 class ListVlans(Operation, frozen=True):
     """List the namespace's VLAN aliases."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
 
 class AddVlan(Operation, frozen=True):
     """Give a VLAN number a name."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     alias: str
     vlan: str
@@ -34,9 +40,14 @@ class AddVlan(Operation, frozen=True):
 class ShowVlanRange(Operation, frozen=True):
     """Show the range names get their numbers from."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
 
 class SetVlanRange(Operation, frozen=True):
     """Set the range, `high` not included."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     low: str
     high: str
@@ -45,15 +56,22 @@ class SetVlanRange(Operation, frozen=True):
 class ListBlacklist(Operation, frozen=True):
     """List the VLAN numbers that are never handed out."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
 
 class BlacklistVlan(Operation, frozen=True):
     """Never hand out a VLAN number."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     vlan: str
 
 
 class ClearVlans(Operation, frozen=True):
     """Drop aliases by prefix; without one also the range and blacklist; `everything`: of all namespaces."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     prefix: str | None = None
     everything: bool = False
@@ -62,9 +80,14 @@ class ClearVlans(Operation, frozen=True):
 class ListTaps(Operation, frozen=True):
     """List the namespace's host taps."""
 
+    reach: ClassVar[Reach] = Reach.NAMESPACE_AND_LOCAL
+    reads: ClassVar[bool] = True
+
 
 class CreateTap(Operation, frozen=True):
     """Make a host tap; `option`: empty, `dhcp` or an address with its prefix length."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     vlan: str
     bridge: str = ""
@@ -75,15 +98,22 @@ class CreateTap(Operation, frozen=True):
 class DeleteTap(Operation, frozen=True):
     """Remove a host tap, or `all` of the namespace."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+
     target: str
 
 
 class ListBridges(Operation, frozen=True):
     """List all bridges."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
 
 class ConfigureBridge(Operation, frozen=True):
     """Set `key=value` on a bridge."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     bridge: str
     setting: str
@@ -92,15 +122,22 @@ class ConfigureBridge(Operation, frozen=True):
 class DestroyBridge(Operation, frozen=True):
     """Remove a bridge of ours."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+
     bridge: str
 
 
 class ListDhcp(Operation, frozen=True):
     """List the namespace's DHCP servers."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
 
 class StartDhcp(Operation, frozen=True):
     """Start a DHCP server; without `listen` from the config file alone."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     listen: str = ""
     low: str = ""
@@ -111,11 +148,16 @@ class StartDhcp(Operation, frozen=True):
 class KillDhcp(Operation, frozen=True):
     """End a DHCP server by id, or `all` of the namespace."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+
     target: str
 
 
 class ListDhcpLive(Operation, frozen=True):
     """List what was added to servers: `static`, `dns`, `upstream` or `options`."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
 
     target: str
     what: str
@@ -123,6 +165,8 @@ class ListDhcpLive(Operation, frozen=True):
 
 class AddDhcpLive(Operation, frozen=True):
     """Add to servers while they run: `what` as in `ListDhcpLive`, with its values."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     target: str
     what: str

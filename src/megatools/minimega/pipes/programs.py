@@ -11,6 +11,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -18,7 +19,7 @@ from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.lang.answer import Answer, rows_table
-from megatools.minimega.lang.operation import Handlers, Operation
+from megatools.minimega.lang.operation import Handlers, Operation, Reach
 
 _SHELL_LIMIT_S = 24 * 3600.0
 _KEPT = 50
@@ -28,11 +29,15 @@ _OUTPUT_LIMIT = 16 << 20
 class RunProgram(Operation, frozen=True):
     """Run a program to its end and answer with what it wrote."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+
     argv: tuple[str, ...]
 
 
 class StartProgram(Operation, frozen=True):
     """Start a program in the background."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
     argv: tuple[str, ...]
 
@@ -40,11 +45,17 @@ class StartProgram(Operation, frozen=True):
 class ListPrograms(Operation, frozen=True):
     """List background programs, or one by id."""
 
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
+
     id: str = ""
 
 
 class ReadProgram(Operation, frozen=True):
     """What a finished background program wrote: its `output`, or its `error` stream."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
+    reads: ClassVar[bool] = True
 
     id: str
     stream: str
@@ -52,6 +63,8 @@ class ReadProgram(Operation, frozen=True):
 
 class ForgetPrograms(Operation, frozen=True):
     """Forget the finished background programs."""
+
+    reach: ClassVar[Reach] = Reach.LOCAL
 
 
 class ProgramRow(msgspec.Struct, frozen=True, rename="upper"):

@@ -5,7 +5,9 @@ Commands and pages make these; `handlers` carries them out.
 
 from __future__ import annotations
 
-from megatools.minimega.lang.operation import Operation
+from typing import ClassVar
+
+from megatools.minimega.lang.operation import Operation, Reach
 from megatools.minimega.vm.plan import VmPlan
 
 
@@ -18,11 +20,15 @@ class LaunchVms(Operation, frozen=True):
 class StartVms(Operation, frozen=True):
     """Let the VMs of a target run."""
 
+    reach: ClassVar[Reach] = Reach.VM
+
     target: str
 
 
 class StopVms(Operation, frozen=True):
     """Hold the VMs of a target."""
+
+    reach: ClassVar[Reach] = Reach.VM
 
     target: str
 
@@ -30,11 +36,15 @@ class StopVms(Operation, frozen=True):
 class KillVms(Operation, frozen=True):
     """End the VMs of a target."""
 
+    reach: ClassVar[Reach] = Reach.VM
+
     target: str
 
 
 class FlushVms(Operation, frozen=True):
     """Forget the dead VMs of a target."""
+
+    reach: ClassVar[Reach] = Reach.VM
 
     target: str = "all"
 
@@ -42,11 +52,16 @@ class FlushVms(Operation, frozen=True):
 class VmInfo(Operation, frozen=True):
     """List VMs, all columns or the summary."""
 
+    reads: ClassVar[bool] = True
+
     summary: bool = False
 
 
 class ReadTags(Operation, frozen=True):
     """Read one tag, or all (an empty key), of a target's VMs."""
+
+    reach: ClassVar[Reach] = Reach.VM
+    reads: ClassVar[bool] = True
 
     target: str
     key: str = ""
@@ -54,6 +69,8 @@ class ReadTags(Operation, frozen=True):
 
 class SetTag(Operation, frozen=True):
     """Set a tag on a target's VMs."""
+
+    reach: ClassVar[Reach] = Reach.VM
 
     target: str
     key: str
@@ -63,12 +80,16 @@ class SetTag(Operation, frozen=True):
 class ClearTags(Operation, frozen=True):
     """Remove one tag, or all (an empty key), from a target's VMs."""
 
+    reach: ClassVar[Reach] = Reach.VM
+
     target: str
     key: str = ""
 
 
 class TakeScreenshot(Operation, frozen=True):
     """Write a VM's screen as PNG to a file (empty: `screenshot.png` in its directory)."""
+
+    reach: ClassVar[Reach] = Reach.VM
 
     vm: str
     file: str = ""
@@ -77,5 +98,8 @@ class TakeScreenshot(Operation, frozen=True):
 
 class CloneConfig(Operation, frozen=True):
     """Answer with the configuration a VM was launched with, as JSON in `data`."""
+
+    reach: ClassVar[Reach] = Reach.VM
+    reads: ClassVar[bool] = True
 
     vm: str

@@ -53,8 +53,7 @@ class LocalFleet:
         """Start, stop or kill one VM; raises InvalidState with the host's words when it refuses."""
         for result in await self._hosts.run(Request(namespace, _operation(verb, vm))):
             if result.error:
-                message, _, hint = result.error.partition("\nhint: ")
-                raise InvalidState(message, hint=hint)
+                raise InvalidState(result.error, hint=result.hint)
 
 
 def _operation(verb: Verb, vm: str) -> Operation:
