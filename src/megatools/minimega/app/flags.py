@@ -47,6 +47,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("logfile", "", "append the log to this file"),
     Flag("vlanrange", "", "VLANs handed out to names, as low-high (default: 101-4096, half open)"),
     Flag("ovs-run-dir", "", "run directory of the Open vSwitch to use (default: the system's)"),
+    Flag("address", "", "address of this host on the network between hosts (default: that of the default route)"),
     Flag("accel", "", "accelerator of QEMU: kvm or tcg (default: what this machine can do)"),
     Flag("settings", "", "settings file (JSON)"),
     Flag("show-settings", False, "print every setting with its source and exit"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
+from megatools.hostkit import routes
 from megatools.hostkit.errors import InvalidInput
 from megatools.hostkit.settings import Loaded, load, setting
 from megatools.minimega.app.flags import Flags
@@ -49,6 +51,14 @@ class Settings:
             env="MINIMEGA_OVS_RUN_DIR",
         ),
     )
+    address: str = field(
+        default="",
+        metadata=setting(
+            "address of this host on the network between hosts; empty: that of the default route",
+            flag="address",
+            env="MINIMEGA_ADDRESS",
+        ),
+    )
     accel: str = field(
         default="auto",
         metadata=setting("accelerator of QEMU: auto, kvm or tcg", flag="accel", env="MINIMEGA_ACCEL"),
@@ -58,6 +68,15 @@ class Settings:
     def files(self) -> Path:
         """The directory that relative image paths and `file:` names refer to."""
         return self.filepath or self.base / "files"
+
+    def own_address(self) -> str:
+        """The address other hosts reach this one at, as it is now; empty when there is none. Raises InvalidInput."""
+        if not self.address:
+            return routes.own_address()
+        try:
+            return str(ip_address(self.address))
+        except ValueError:
+            raise InvalidInput(f'invalid address "{self.address}" of this host', hint="as in 10.0.0.1") from None
 
     def vlan_range(self) -> tuple[int, int]:
         """The first VLAN handed out and the one after the last. Raises InvalidInput."""
