@@ -108,13 +108,16 @@ class Journal:
 
     async def write(self, *changes: Change) -> None:
         """Make changes durable, all or none; returns once they are. Raises Unavailable when the disk refuses."""
-        if not changes:
-            return
+        if changes:
+            await asyncio.shield(self.begin(*changes))
+
+    def begin(self, *changes: Change) -> asyncio.Future[None]:
+        """Queue changes now, behind all queued before; the future is done once they are durable, all or none."""
         statements = [self._statement(change) for change in changes]  # what cannot be encoded fails here, alone
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._jobs.put((statements, loop, done))
-        await asyncio.shield(done)
+        return done
 
     def close(self) -> None:
         """Write what is waiting and close the file."""

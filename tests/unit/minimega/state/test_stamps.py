@@ -1,0 +1,42 @@
+"""Stamps only grow, whatever the clocks do, and one wrong clock does not drag the others along."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from megatools.minimega.state.stamps import FAR_AHEAD_MS, Stamp, StampClock
+
+
+@given(st.lists(st.integers(0, 10 * FAR_AHEAD_MS), min_size=2))
+def test_stamps_of_a_node_are_never_given_twice_for_one_record(times: list[int]) -> None:
+    now = iter(times)
+    clock = StampClock("kn1", lambda: next(now))
+    last = Stamp(0, 0, "")
+    for _ in times:
+        stamp = clock.next(last)
+        assert stamp > last
+        last = stamp
+
+
+def test_a_clock_follows_those_ahead_but_not_far_ahead(caplog: pytest.LogCaptureFixture) -> None:
+    clock = StampClock("kn1", lambda: 1000)
+    clock.saw(Stamp(2000, 7, "kn2"))
+    assert clock.next() == Stamp(2000, 8, "kn1")
+    far = Stamp(1000 + FAR_AHEAD_MS + 1, 0, "kn3")
+    with caplog.at_level(logging.ERROR):
+        clock.saw(far)
+        clock.saw(far)
+    assert len(caplog.records) == 1
+    assert 'node "kn3" wrote a record 60 minutes ahead' in caplog.text
+    assert clock.next() == Stamp(2000, 9, "kn1")
+    assert clock.next(far) == Stamp(far.time_ms, 1, "kn1")
+
+
+def test_a_clock_set_back_by_days_writes_todays_stamps_again() -> None:
+    now = [100 * FAR_AHEAD_MS]
+    clock = StampClock("kn1", lambda: now[0])
+    clock.next()
+    now[0] = FAR_AHEAD_MS
+    assert [clock.next(), clock.next()] == [Stamp(FAR_AHEAD_MS, 0, "kn1"), Stamp(FAR_AHEAD_MS, 1, "kn1")]
