@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from megatools.hostkit import proc
-from megatools.hostkit.bootstrap import sandbox
+from megatools.hostkit.bootstrap import emulation, sandbox
 from megatools.hostkit.bootstrap.apt import MissingPackages
 from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable
 from megatools.vmbetter import lock as locks
@@ -24,8 +25,8 @@ from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
 from megatools.vmbetter.stages import overlays, packages, postbuild, project
-from megatools.vmbetter.stages.packages import Source
 from megatools.vmbetter.stages.postbuild import Workplace
+from megatools.vmbetter.stages.request import Source, request
 from megatools.vmbetter.tree import Layer, Member
 
 _ZSTD = ["zstd", "-q", "-f", "-T0"]
@@ -53,7 +54,7 @@ class Assembly:
         self._workspace = workspace
         self.overlays: list[tuple[str, list[list[object]]]] = []  # names and digests, once `finished` was asked for
         names = tuple(entry.value for entry in todo.recipe.packages)
-        self._request = packages.request(names, todo.source)
+        self._request = request(names, todo.source)
         with stage(packages.STAGE):
             self.lock = self._locked()
         self.epoch = date_asked() or self.lock.date
@@ -70,6 +71,8 @@ class Assembly:
             entry = self._cache.find("locks", key)
             known = locks.read(entry.path("lock")) if entry is not None else None
         if known is not None and not self._plan.update:
+            day = datetime.fromtimestamp(known.date, UTC).date()
+            self._say.step(packages.STAGE, f"as locked on {day}; --update asks for newer ones")
             packages.fetch(known, asked, self._cache, self._folder("locked"), self._say)
             return known
         try:
@@ -165,6 +168,7 @@ class Assembly:
     def workplace(self, base: Entry, over: Layer | None, folder: Path) -> Workplace:
         """The tree, to be mounted and changed, in a folder."""
         sandbox.check_usable()
+        emulation.check(self.lock.architecture)
         return postbuild.prepare(self._unpacked(base), over, folder)
 
     def _unpacked(self, base: Entry) -> Path:
@@ -258,8 +262,9 @@ def stage(name: str) -> Generator[None]:
     try:
         yield
     except MegaError as error:
-        if error.message.startswith('stage "'):
-            raise
-        raise type(error)(f'stage "{name}" failed: {error.message}', hint=error.hint) from error.__cause__
+        if not error.message.startswith('stage "'):
+            error.message = f'stage "{name}" failed: {error.message}'
+            error.args = (error.message,)
+        raise
     except OSError as error:
         raise Unavailable(f'stage "{name}" failed') from error

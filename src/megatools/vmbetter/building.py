@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
 from megatools.vmbetter.manifest import Part
-from megatools.vmbetter.stages.packages import Source
 from megatools.vmbetter.stages.postbuild import TIMEOUT_S
+from megatools.vmbetter.stages.request import Source
 from megatools.vmbetter.targets import registry
 from megatools.vmbetter.targets.initrd import memory_needed_mib
 from megatools.vmbetter.targets.registry import Wanted
@@ -75,7 +76,7 @@ def build(config: Path, *, output_dir: Path, report: Report = silent, options: O
         raise PermissionDenied(f'output directory "{output_dir}" may not be written')
     if asked.only_stage_one and asked.stage_two is not None:
         raise InvalidInput("-1 and -2 exclude each other")
-    targets = registry.chosen(asked.targets)
+    targets = registry.chosen(asked.targets, asked.source.architecture or platform.machine())
     recipe = load(config, constraints=asked.constraints)
     for warning in recipe.warnings:
         report(Event(Kind.WARNING, "config", warning))

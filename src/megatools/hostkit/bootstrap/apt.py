@@ -7,6 +7,7 @@ only folders of local packages, which the user named, are taken as they are.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,27 @@ from megatools.hostkit import proc
 from megatools.hostkit.bootstrap import debs
 from megatools.hostkit.bootstrap.sandbox import follow
 from megatools.hostkit.bootstrap.sources import Archive
-from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, PermissionDenied, Unavailable
+from megatools.hostkit.errors import (
+    CommandFailed,
+    Corrupt,
+    InvalidInput,
+    MegaError,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 
 # What says how archives are reached, and for how long their lists are good; nothing that weakens the check of keys
 _HOST_OPTIONS = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy", "Acquire::https::Proxy")
 MERGED = "usr-is-merged"  # says that /bin and its like are links into /usr from the beginning; bookworm and its time
 _MISSING = re.compile(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate")
-_NETWORK = re.compile(r"Could not resolve|Could not connect|Temporary failure|Connection failed|Unable to connect")
+_NETWORK = re.compile(
+    r"Could not resolve|Could not connect|Temporary failure|Connection failed|Unable to connect|Network is unreachable"
+)
+_NO_SUITE = re.compile(r"The repository '(?:copy:)?(\S+) (\S+) Release' does not have a Release file")
+_NO_COMPONENT = re.compile(r"repository '(?:copy:)?(\S+) .*doesn't have the component '([^']+)'")
+_OTHER_CONTENT = re.compile(r"Failed to fetch (\S+) .*(?:Hash Sum mismatch|File has unexpected size)")
+_GONE = re.compile(r"Version '([^']+)' for '([^']+)' was not found")
 _URI = re.compile(r"^'[^']+' (\S+)_(\S+)_(\S+)\.deb \d+", re.MULTILINE)
 _PROGRESS = re.compile(r"dlstatus:\d+:([0-9.]+):")
 
@@ -61,21 +76,31 @@ class Apt:
 
     def __init__(self, folder: Path, archives: list[Archive], *, architecture: str, local: list[Path]) -> None:
         self.folder = folder
+        self._architecture = architecture
         for name in ("state/lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "state/status").write_text("")
-        stanzas = [archive.text() for archive in archives]
+        private = [_own(archive, folder) for archive in archives]
+        stanzas = [archive.text() for archive in private]
         stanzas += [f"Types: deb\nURIs: copy:{quote(str(path))}\nSuites: ./\nTrusted: yes\n" for path in local]
         (folder / "wanted.sources").write_text("\n".join(stanzas))
-        (folder / "apt.conf").write_text(_settings(folder, architecture))
+        files = any(uri.startswith("copy:") for archive in private for uri in archive.uris)
+        unsafe = files or not _reachable(folder)
+        (folder / "apt.conf").write_text(_settings(folder, architecture, as_root=unsafe))
         self._environment = {"APT_CONFIG": str(folder / "apt.conf")}
 
     def update(self, line: Callable[[str], None]) -> None:
-        """Fetch the lists. Raises Unavailable (no network), PermissionDenied (a key), CommandFailed."""
-        self._run(["update", "-o", "APT::Update::Error-Mode=any"], line, timeout_s=900)
+        """Fetch the lists.
+
+        Raises Unavailable (no network), PermissionDenied (a key), NotFound (suite, component), CommandFailed.
+        """
+        said = self._run(["update", "-o", "APT::Update::Error-Mode=any"], line, timeout_s=900)
+        lacking = [text for text in said if _NO_COMPONENT.search(text)]
+        if found := trouble("\n".join(lacking)):  # no error for apt
+            raise found
 
     def resolve(self, packages: tuple[str, ...]) -> list[Offer]:
-        """All that a small system with these packages consists of, by name. Raises MissingPackages, CommandFailed."""
+        """All that a small system with these packages consists of, by name. Raises MissingPackages and others."""
         words = ["apt-get", "install", "-q", "-y", "--print-uris", *self._base(), *packages]
         done = proc.run_sync(words, timeout_s=300, check=False, env=self._environment)
         if done.status != 0:
@@ -120,7 +145,7 @@ class Apt:
         return self.folder / "cache/archives"
 
     def download_exactly(self, wanted: list[Offer], line: Callable[[str], None]) -> Path:
-        """Fetch just these versions. Raises MissingPackages or CommandFailed when the archive has them no more."""
+        """Fetch just these versions. Raises MissingPackages or NotFound when the archive has them no more."""
         words = [f"{offer.name}={offer.version}" for offer in wanted]
         folder = self.folder / "cache/archives"
         settings = ["-o", f"Dir::Cache::archives={folder}"]
@@ -128,7 +153,7 @@ class Apt:
         self._run([*status, *words], line, timeout_s=7200)
         return folder
 
-    def _run(self, words: list[str], line: Callable[[str], None], *, timeout_s: float) -> None:
+    def _run(self, words: list[str], line: Callable[[str], None], *, timeout_s: float) -> list[str]:
         said: list[str] = []
 
         def keep(text: str) -> None:
@@ -137,21 +162,18 @@ class Apt:
 
         if follow(["apt-get", "-q", *words], keep, timeout_s=timeout_s, env=self._environment) != 0:
             raise self._reason(said)
+        return said
 
     def _reason(self, said: list[str]) -> MegaError:
         output = "\n".join(said)
         missing = list(dict.fromkeys(match[1] or match[2] for match in _MISSING.finditer(output)))
+        if "apt" in missing:
+            return NotFound(f'the sources have no system for architecture "{self._architecture}"')
         if missing:
             return MissingPackages(missing, self._nearest(missing))
-        if _NETWORK.search(output):
-            return Unavailable("the package sources cannot be reached", hint="check the network, or name a --mirror")
-        told = [text for text in said if text.startswith(("E:", "Err:"))][-6:]
-        if "NO_PUBKEY" in output or "not signed" in output:
-            text = f"the archive's signature cannot be checked: {'; '.join(told)}"
-            return PermissionDenied(text, hint="name the file of its keys with --keyring")
-        if "No space left" in output:
+        if "No space left" in output or "You don't have enough free space" in output:
             return Unavailable(f'no space is left in "{self.folder}"')
-        return CommandFailed("apt: " + ("; ".join(told) or "; ".join(said[-4:])))
+        return trouble(output) or CommandFailed("apt: " + ("; ".join(_told(said)) or "; ".join(said[-4:])))
 
     def _nearest(self, missing: list[str]) -> dict[str, str]:
         names = proc.run_sync(["apt-cache", "pkgnames"], timeout_s=120, env=self._environment, check=False).text.split()
@@ -161,6 +183,47 @@ class Apt:
             if alike:
                 near[name] = alike[0]
         return near
+
+
+def _told(said: list[str]) -> list[str]:
+    return [text for text in said if text.startswith(("E:", "Err:"))][-6:]
+
+
+def trouble(output: str) -> MegaError | None:
+    """What apt's output says about the archive or the way to it; None when nothing that is known."""
+    if _NETWORK.search(output):
+        return Unavailable("the package sources cannot be reached", hint="check the network, or name a --mirror")
+    if "NO_PUBKEY" in output or "not signed" in output:
+        text = f"the archive's signature cannot be checked: {'; '.join(_told(output.splitlines()))}"
+        return PermissionDenied(text, hint="name the file of its keys with --keyring")
+    if match := _NO_SUITE.search(output):
+        return NotFound(f'"{match[1]}" has no suite "{match[2]}"', hint="check --mirror and --suite")
+    if match := _NO_COMPONENT.search(output):
+        return NotFound(f'"{match[1]}" has no component "{match[2]}"', hint="check --components")
+    if match := _OTHER_CONTENT.search(output):
+        hint = "the archive is being updated, or something on the way changes files: try again later"
+        return Corrupt(f'"{match[1]}" has another content than the archive announces', hint=hint)
+    if match := _GONE.search(output):
+        return NotFound(f'the sources have no "{match[2]}" {match[1]} any more', hint="lock anew with --update")
+    return None
+
+
+def _own(archive: Archive, folder: Path) -> Archive:
+    """The same archive for a private apt: keys where its user can read them, files of this host fetched like others."""
+    uris = tuple(f"copy:{uri.removeprefix('file:')}" if uri.startswith("file:") else uri for uri in archive.uris)
+    keys = archive.signed_by
+    if keys.startswith("/"):
+        data = Path(keys).read_bytes()
+        kept = folder / f"keys-{hashlib.sha256(data).hexdigest()[:16]}{Path(keys).suffix}"
+        kept.write_bytes(data)
+        kept.chmod(0o644)
+        keys = str(kept)
+    return msgspec.structs.replace(archive, uris=uris, signed_by=keys)
+
+
+def _reachable(folder: Path) -> bool:
+    """Whether every user can reach a folder: apt fetches as one without rights of its own."""
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.resolve().parents))
 
 
 def native_architecture() -> str:
@@ -178,7 +241,7 @@ def host_options() -> tuple[str, ...]:
     )
 
 
-def _settings(folder: Path, architecture: str) -> str:
+def _settings(folder: Path, architecture: str, *, as_root: bool) -> str:
     """Apt's configuration: nothing of /etc/apt but how archives are reached."""
     nothing = "".join(
         f'Dir::Etc::{name} "/dev/null";\n'
@@ -194,4 +257,5 @@ APT::Install-Recommends "false";
 Acquire::Languages "none";
 Acquire::Retries "3";
 Binary::apt-get::APT::Keep-Downloaded-Packages "true";
+{'APT::Sandbox::User "root";' if as_root else ""}
 """ + "".join(f"{option};\n" for option in host_options())

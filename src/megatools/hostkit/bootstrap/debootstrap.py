@@ -14,10 +14,13 @@ from megatools.hostkit.bootstrap.mmdebstrap import EXCLUDED, Request, failure
 from megatools.hostkit.bootstrap.sandbox import contained, follow
 from megatools.hostkit.errors import CommandFailed
 
-# $1: the tree, $2: the sources of the image, the rest: what to forget, as the other engine does
+_SCRIPTS = Path("/usr/share/debootstrap/scripts")
+_USUAL_SCRIPT = "sid"  # for suites it does not know
+# $1: the tree, $2: the sources of the image, $3 and $4: keys for them and where they go (or empty), the rest:
+# what to forget, as the other engine does
 _FINISH = """
 set -e
-tree=$1 sources=$2; shift 2
+tree=$1 sources=$2 keys=$3 place=$4; shift 4
 cd "$tree"
 rm -f etc/hostname etc/resolv.conf etc/apt/sources.list etc/apt/sources.list.d/* var/cache/apt/archives/*.deb
 rm -f var/cache/apt/*.bin var/log/bootstrap.log var/log/dpkg.log var/log/alternatives.log var/log/apt/*
@@ -25,6 +28,7 @@ rm -f var/cache/ldconfig/aux-cache
 rm -rf debootstrap var/lib/apt/lists/*_* var/cache/debconf/*-old var/lib/dpkg/*-old "$@"
 mkdir -p etc/apt/sources.list.d
 cp "$sources" etc/apt/sources.list.d/image.sources
+[ -z "$keys" ] || install -D -m 644 "$keys" ".$place"
 """
 
 
@@ -34,7 +38,8 @@ def argv(
     """The command; `names` are all packages of the repository, `request.packages` is not looked at."""
     words = ["debootstrap", f"--arch={request.architecture}", f"--variant={request.variant}", "--no-check-gpg"]
     words += [f"--include={','.join(names)}", "--components=main", *extra]
-    return [*words, request.suite, str(folder), f"file://{quote(str(repository))}"]
+    words += [request.suite, str(folder), f"file://{quote(str(repository))}"]
+    return words if (_SCRIPTS / request.suite).exists() else [*words, _USUAL_SCRIPT]
 
 
 def version() -> str:
@@ -72,7 +77,8 @@ def bootstrap(
         said += log.read_text(errors="replace").splitlines()[-8:] if log.is_file() else []
         raise CommandFailed(failure(said, "debootstrap"))
     forgotten = [pattern.strip("/").removesuffix("/*") for pattern in EXCLUDED]
-    proc.run_sync(["sh", "-c", _FINISH, "finish", str(tree), str(sources), *forgotten], timeout_s=300)
+    keys = [str(request.keyring or ""), request.keyring_inside]
+    proc.run_sync(["sh", "-c", _FINISH, "finish", str(tree), str(sources), *keys, *forgotten], timeout_s=300)
     dates = [f"--mtime=@{request.epoch}", "--clamp-mtime", "--pax-option=delete=atime,delete=ctime"]
     words = ["tar", "-c", "--format=posix", "--sort=name", "--numeric-owner", "--xattrs", "--xattrs-include=*", *dates]
     proc.run_sync([*words, "-f", str(target), "-C", str(tree), "."], timeout_s=1800)

@@ -16,7 +16,7 @@ import msgspec
 from megatools.hostkit import proc
 from megatools.hostkit.bootstrap.apt import MERGED
 from megatools.hostkit.bootstrap.sandbox import contained, follow
-from megatools.hostkit.errors import CommandFailed
+from megatools.hostkit.errors import CommandFailed, Unavailable
 
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 # mmdebstrap lends the tree this host's name and resolver; they are no part of an image. Nor is our repository.
@@ -27,13 +27,17 @@ _FINISH = (
 # $0: where, $1: how many KiB at most; the mount is private to the build
 _IN_MEMORY = 'mount -t tmpfs -o "mode=755,size=$1k" tmpfs "$0" && shift && exec "$@"'
 _MEMORY_SHARE = 4  # the tree may take a quarter of the memory there is
+_MEMORY_FLOOR_KIB = 1 << 18  # packages from elsewhere do not always say how large they are
+_NO_SPACE = "No space left on device"
+_LAST_LINES = 10
 _STEP = re.compile(r"(Unpacking|Setting up) \S+ \(")
 
 
 class Request(msgspec.Struct, frozen=True):
     """What to install: packages of a repository (a folder `write_repository` made) for a suite and architecture.
 
-    `sources` is what the tree's own apt is to use (deb822 text).
+    `sources` is what the tree's own apt is to use (deb822 text), `keyring` a file for it to be put at `keyring_inside`.
+    The programs of a `foreign` architecture must be known to run.
     """
 
     suite: str
@@ -42,6 +46,9 @@ class Request(msgspec.Struct, frozen=True):
     sources: str
     variant: str = "minbase"
     epoch: int = 0
+    keyring: Path | None = None
+    keyring_inside: str = ""
+    foreign: bool = False
 
 
 def argv(request: Request, target: Path, repository: Path, sources: Path, program: str = "mmdebstrap") -> list[str]:
@@ -54,6 +61,13 @@ def argv(request: Request, target: Path, repository: Path, sources: Path, progra
         words.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
     words += ['--aptopt=APT::Sandbox::User "root"', f"--customize-hook={_FINISH}"]
     words.append(f"--customize-hook=upload {_hook_word(sources)} /etc/apt/sources.list.d/image.sources")
+    if request.keyring is not None:
+        inside = request.keyring_inside
+        words.append(f'--customize-hook=mkdir -p "$1{inside.rpartition("/")[0]}"')
+        words.append(f"--customize-hook=upload {_hook_word(request.keyring)} {inside}")
+        words.append(f'--customize-hook=chmod 644 "$1{inside}"')
+    if request.foreign:
+        words.append("--skip=check/qemu")
     words += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
     archive = f"deb [trusted=yes] copy:{quote(str(repository))} {request.suite} main"
     return [*words, request.suite, str(target), archive]
@@ -81,26 +95,31 @@ def bootstrap(
 ) -> None:
     """Make `target`, a plain tar; `line` gets what is printed.
 
-    `memory_kib` says about how large the tree will be: it is made in memory where there is plenty of that. Raises
-    CommandFailed, Unavailable (too slow).
+    `memory_kib` says about how large the tree will be: it is made in memory where there is plenty of that, and on disk
+    when it proves to be much larger. Raises CommandFailed, Unavailable (too slow, no space).
     """
     sources = workspace / "image.sources"
     sources.write_text(request.sources)
-    said: list[str] = []
-
-    def keep(text: str) -> None:
-        said.append(text)
-        line(text)
-
     place = workspace / "place"
     place.mkdir()
     environment = {"INITRD": "No", "TMPDIR": str(place), "SOURCE_DATE_EPOCH": str(request.epoch)}
     command = argv(request, target, repository, sources)
+    tries = [command]
     if memory_kib and memory_kib * _MEMORY_SHARE < available_kib():
-        command = ["sh", "-c", _IN_MEMORY, str(place), str(memory_kib * 2), *command]
-    command = contained(command)
-    if follow(command, keep, timeout_s=timeout_s, env=environment) != 0:
-        raise CommandFailed(failure(said, "mmdebstrap"))
+        limit = max(memory_kib * 2, _MEMORY_FLOOR_KIB)
+        tries.insert(0, ["sh", "-c", _IN_MEMORY, str(place), str(limit), *command])
+    for words in tries:
+        said: list[str] = []
+
+        def keep(text: str, said: list[str] = said) -> None:
+            said.append(text)
+            line(text)
+
+        if follow(contained(words), keep, timeout_s=timeout_s, env=environment) == 0:
+            return
+        if not any(_NO_SPACE in text for text in said):
+            raise CommandFailed(failure(said, "mmdebstrap"))
+    raise Unavailable(f'no space is left in "{workspace}" for the tree')
 
 
 def available_kib() -> int:
@@ -110,10 +129,12 @@ def available_kib() -> int:
 
 
 def failure(said: list[str], program: str) -> str:
-    """Why a bootstrap failed, from what it printed."""
-    told = [text.strip() for text in said if text.startswith(("E:", "dpkg: error"))][-6:]
-    last = "\n".join(f"    {text}" for text in said[-8:])
-    return f'"{program}" failed: {"; ".join(told)}\nits last lines:\n{last}'
+    """Why a bootstrap failed, from what it printed: the first error, and the last lines that are no mere news."""
+    told = next((text.strip() for text in said if text.startswith(("E:", "dpkg: error"))), "")
+    last = "\n".join(f"    {text}" for text in said if not text.startswith("I:"))
+    return f'"{program}" failed{": " if told else ""}{told}, after saying:\n' + "\n".join(
+        last.splitlines()[-_LAST_LINES:]
+    )
 
 
 def is_step(text: str) -> bool:

@@ -14,6 +14,10 @@ import msgspec
 from megatools.hostkit.errors import Unavailable
 
 _POCKETS = ("", "-updates", "-security")
+_UBUNTU = frozenset(
+    "trusty utopic vivid wily xenial yakkety zesty artful bionic cosmic disco eoan focal groovy hirsute impish jammy"
+    " kinetic lunar mantic noble oracular plucky questing resolute".split()
+)
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -101,6 +105,11 @@ def for_suite(archives: list[Archive], host_suite: str, suite: str) -> list[Arch
     return found
 
 
+def distribution(suite: str, mirror: str = "") -> str:
+    """Whose suite it is, "debian" or "ubuntu": for the archive's keys, and to say so when a host has other sources."""
+    return "ubuntu" if suite.partition("-")[0] in _UBUNTU or "ubuntu" in mirror else "debian"
+
+
 def host_suite(root: Path = Path("/")) -> str:
     """The code name of the release this host runs; raises Unavailable when it does not say."""
     try:
@@ -114,6 +123,10 @@ def host_suite(root: Path = Path("/")) -> str:
 
 def host_sources(suite: str, root: Path = Path("/")) -> list[Archive]:
     """The host's archives for a suite. Raises Unavailable when it has none."""
+    here, there = distribution(host_suite(root)), distribution(suite)
+    if here != there:
+        text = f'"{suite}" is a suite of {there.title()}, this host has package sources of {here.title()}'
+        raise Unavailable(text, hint=f"name an archive of {there.title()} with --mirror, its keys with --keyring")
     folder = root / "etc/apt"
     archives: list[Archive] = []
     for path in sorted([*folder.glob("sources.list"), *folder.glob("sources.list.d/*")]):

@@ -21,7 +21,7 @@ from megatools.vmbetter.cli.commands import COMMANDS
 from megatools.vmbetter.cli.journal import LEVELS, Journal
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import text
-from megatools.vmbetter.stages.packages import ENGINES, Source
+from megatools.vmbetter.stages.request import ENGINES, Source
 from megatools.vmbetter.targets.registry import Wanted
 
 _GO_SWITCHES = ("-v", "-noclean", "-dry-run", "-disk", "-iso", "-rootfs", "-1")
@@ -89,6 +89,8 @@ def _command(
         raise InvalidInput(f'output name "{name}" must not contain "/"')
     given = frozenset(constraints.replace(",", " ").split()) or _constraints(architecture)
     wanted = Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar, append)
+    if boot_test and architecture not in ("", "amd64", "i386"):
+        raise InvalidInput(f'images for "{architecture}" cannot be booted here', hint="leave --boot-test out")
     words = tuple(components.replace(",", " ").split())
     source = Source(suite, mirror, words, keyring, architecture, debs, engine, tuple(debootstrap_append.split()))
     options = Options(

@@ -10,83 +10,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import msgspec
-
-from megatools.hostkit.bootstrap import apt, debootstrap, debs, mmdebstrap
+from megatools.hostkit.bootstrap import apt, debootstrap, debs, emulation, mmdebstrap
 from megatools.hostkit.bootstrap.apt import Apt, Offer
 from megatools.hostkit.bootstrap.sandbox import is_rootless
-from megatools.hostkit.bootstrap.sources import Archive, host_sources, host_suite
-from megatools.hostkit.errors import Corrupt, InvalidInput, NotFound, PermissionDenied
+from megatools.hostkit.errors import Corrupt, PermissionDenied
 from megatools.vmbetter.cache import Cache, key_of
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
+from megatools.vmbetter.stages.request import Request, image_keyring
 
 FORMAT = 4
 STAGE = "packages"
-ENGINES = ("mmdebstrap", "debootstrap")
-_KEYRINGS = Path("/usr/share/keyrings")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What to ask for; `archives` say where packages are, `local` are folders of .deb files."""
-
-    suite: str
-    architecture: str
-    packages: tuple[str, ...]
-    archives: tuple[Archive, ...]
-    local: tuple[Path, ...] = ()
-    engine: str = "mmdebstrap"
-    extra: tuple[str, ...] = ()
-
-    def sources(self) -> str:
-        """What the image's own apt is to use."""
-        return "\n".join(archive.text() for archive in self.archives)
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Where packages come from, as options say; empty fields stand for this host's."""
-
-    suite: str = ""
-    mirror: str = ""
-    components: tuple[str, ...] = ()
-    keyring: Path | None = None
-    architecture: str = ""
-    local: tuple[Path, ...] = ()
-    engine: str = "mmdebstrap"
-    extra: tuple[str, ...] = ()  # further words for debootstrap
-
-
-def request(packages: tuple[str, ...], source: Source) -> Request:
-    """The request for packages. Raises InvalidInput, NotFound, Unavailable when options lead nowhere."""
-    if source.engine not in ENGINES:
-        raise InvalidInput(f'engine "{source.engine}" is neither {" nor ".join(ENGINES)}')
-    if source.extra and source.engine != "debootstrap":
-        raise InvalidInput("words for debootstrap need that engine", hint="add --engine debootstrap")
-    if source.keyring is not None and not source.keyring.is_file():
-        raise NotFound(f'no keyring "{source.keyring}"')
-    for folder in source.local:
-        if not folder.is_dir():
-            raise NotFound(f'no folder "{folder}" of packages')
-    suite = source.suite or host_suite()
-    if source.mirror:
-        archives = [Archive((source.mirror,), (suite,), source.components or ("main",), signed_by=_keyring(source))]
-    else:
-        archives = host_sources(suite)
-        if source.components:
-            archives = [msgspec.structs.replace(one, components=source.components) for one in archives]
-        if source.keyring is not None:
-            archives = [msgspec.structs.replace(one, signed_by=str(source.keyring.resolve())) for one in archives]
-    architecture = source.architecture or apt.native_architecture()
-    local = tuple(folder.resolve() for folder in source.local)
-    return Request(suite, architecture, tuple(sorted(packages)), tuple(archives), local, source.engine, source.extra)
-
-
-def _keyring(source: Source) -> str:
-    if source.keyring is not None:
-        return str(source.keyring.resolve())
-    known = "ubuntu" if "ubuntu" in source.mirror else "debian"
-    path = _KEYRINGS / f"{known}-archive-keyring.gpg"
-    return str(path) if path.is_file() else ""
 
 
 def local_digests(wanted: Request) -> tuple[str, ...]:
@@ -96,6 +30,7 @@ def local_digests(wanted: Request) -> tuple[str, ...]:
 
 def resolve(wanted: Request, cache: Cache, workspace: Path, reporter: Reporter) -> Lock:
     """Ask the archive which packages there are now, and fetch those the cache has not. Raises as `Apt` does."""
+    emulation.check(wanted.architecture)  # rather now than after the download
     asking = _apt(wanted, cache, workspace)
     reporter.step(STAGE, f'asking the sources of "{wanted.suite}" for their lists')
     asking.update(lambda text: reporter.output(STAGE, text))
@@ -166,22 +101,27 @@ def keep(cache: Cache, folder: Path, offers: list[Offer]) -> None:
 def key(lock: Lock, wanted: Request, *, epoch: int) -> str:
     """The key of this stage."""
     version = mmdebstrap.version() if wanted.engine == "mmdebstrap" else debootstrap.version()
-    return key_of(
-        STAGE, FORMAT, lock.digest(), mmdebstrap.EXCLUDED, wanted.engine, wanted.extra, version, wanted.sources(), epoch
-    )
+    keys = debs.sha256(wanted.keyring) if wanted.keyring is not None else ""
+    how = [STAGE, FORMAT, mmdebstrap.EXCLUDED, wanted.engine, wanted.extra, version, epoch]
+    return key_of(lock.digest(), how, wanted.sources(), keys)
 
 
 def make(lock: Lock, wanted: Request, cache: Cache, workspace: Path, reporter: Reporter, *, epoch: int) -> Path:
     """The tree's tar (plain), in the workspace, from a lock whose packages are in the cache."""
     if wanted.engine == "debootstrap" and is_rootless():
         raise PermissionDenied("debootstrap needs root", hint="run with sudo, or use the engine mmdebstrap")
+    emulation.check(lock.architecture)
     repository, target = workspace / "repository", workspace / "tree.tar"
     files = [(_sound(cache, offer), offer.sha256, offer.priority) for offer in lock.packages]
     debs.write_repository(repository, files, suite=lock.suite, architecture=lock.architecture)
     names = tuple(dict.fromkeys(word.partition("/")[0].partition("=")[0] for word in lock.wanted))
     if any(offer.name == apt.MERGED for offer in lock.packages):
         names = (*names, apt.MERGED)
-    todo = mmdebstrap.Request(lock.suite, names, lock.architecture, wanted.sources(), epoch=epoch)
+    todo = mmdebstrap.Request(
+        lock.suite, names, lock.architecture, wanted.sources(), epoch=epoch, keyring=wanted.keyring,
+        keyring_inside=image_keyring(wanted.keyring) if wanted.keyring else "",
+        foreign=lock.architecture != apt.native_architecture(),
+    )  # fmt: skip
     steps = 0
 
     def line(text: str) -> None:

@@ -17,6 +17,8 @@ from megatools.vmbetter.targets.iso import IsoTarget
 from megatools.vmbetter.targets.rootfs import RootfsTarget, TarTarget
 from megatools.vmbetter.targets.target import Target
 
+_BOOT_LOADERS_FOR = ("amd64", "i386", "x86_64", "i686")  # Debian's names, and the kernel's
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """The options of all targets, as they were given; empty means the target's default."""
@@ -32,9 +34,12 @@ class Wanted(msgspec.Struct, frozen=True):
     append: str = ""
 
 
-def chosen(wanted: Wanted) -> tuple[Target, ...]:
+def chosen(wanted: Wanted, architecture: str = "amd64") -> tuple[Target, ...]:
     """The targets, in the order they are made: kernel and initrd unless others were named. Raises InvalidInput."""
     found: list[Target] = []
+    if (wanted.disk or wanted.iso) and architecture not in _BOOT_LOADERS_FOR:
+        text = f'disks and ISO images are made for amd64 only, not for "{architecture}"'
+        raise InvalidInput(text, hint="build its initrd, or a --rootfs-tar")
     if wanted.disk:
         found.append(_disk(wanted))
     elif wanted.size or wanted.disk_format:
