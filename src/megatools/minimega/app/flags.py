@@ -49,6 +49,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("ovs-run-dir", "", "run directory of the Open vSwitch to use (default: the system's)"),
     Flag("address", "", "address of this host on the network between hosts (default: that of the default route)"),
     Flag("accel", "", "accelerator of QEMU: kvm or tcg (default: what this machine can do)"),
+    Flag("mesh-timeout", "", "seconds another host may be silent before a command gives it up (default: 10; 0: none)"),
     Flag("settings", "", "settings file (JSON)"),
     Flag("show-settings", False, "print every setting with its source and exit"),
     Flag("version", False, "print the version and exit"),

@@ -21,6 +21,9 @@ from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
 from megatools.minimega.app.settings import Settings
+from megatools.minimega.cluster import fanout
+from megatools.minimega.cluster.calling import Patience
+from megatools.minimega.cluster.fanout import MeshHosts
 from megatools.minimega.cluster.host_check import HostCheck
 from megatools.minimega.cluster.host_facts import Commitments, HostFacts
 from megatools.minimega.cluster.hosts import LocalHosts
@@ -28,6 +31,8 @@ from megatools.minimega.commands.services import Services
 from megatools.minimega.lang.call import ActiveNamespace
 from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
+from megatools.minimega.mesh.memory import MemoryNetwork
+from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.operations import handlers as net_handlers
 from megatools.minimega.net.ports import OvsSettings
@@ -116,7 +121,12 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         )
         namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
         programs = Programs(supervisor, home.base / "background")
-        hosts = LocalHosts(host, _handlers(settings, stack, fleet, programs))
+        handlers = _handlers(settings, stack, fleet, programs)
+        here = LocalHosts(host, handlers)
+        mesh: Mesh = MemoryNetwork().join(host)  # a mesh of one, until the daemon joins one
+        patience = Patience(settings.mesh_timeout)
+        hosts = MeshHosts(here, mesh, lambda _namespace: (host,), patience)
+        fanout.serve(mesh, here, handlers, supervisor)
         active = ActiveNamespace()
         web = WebServer(LocalFleet(hosts, fleet), supervisor)
         services = Services(hosts, namespaces, active, web, control, logs, home.files)

@@ -64,6 +64,16 @@ class Settings:
         metadata=setting("accelerator of QEMU: auto, kvm or tcg", flag="accel", env="MINIMEGA_ACCEL"),
     )
 
+    mesh_timeout: float = field(
+        default=10.0,
+        metadata=setting(
+            "how long another host may be silent before a command gives it up; 0: for ever",
+            flag="mesh-timeout",
+            env="MINIMEGA_MESH_TIMEOUT",
+            unit="s",
+        ),
+    )
+
     @property
     def files(self) -> Path:
         """The directory that relative image paths and `file:` names refer to."""

@@ -6,10 +6,12 @@ import asyncio
 from typing import ClassVar, Protocol
 
 import msgspec
+import msgspec.structs
 
 from megatools.hostkit import facts, revision
+from megatools.hostkit.errors import NotFound
 from megatools.hostkit.units import format_duration
-from megatools.minimega.lang.answer import Answer, Table, rows_table
+from megatools.minimega.lang.answer import Answer, rows_table
 from megatools.minimega.lang.operation import Handlers, Operation
 
 _WINDOW_S = 0.2  # how long traffic is watched when there is no earlier reading
@@ -17,7 +19,9 @@ _MAX_AGE_S = 60.0
 
 
 class HostInfo(Operation, frozen=True):
-    """Tell what this host has and promised."""
+    """Tell what this host has and promised: all fields, or one of them."""
+
+    field: str = ""
 
     reads: ClassVar[bool] = True
 
@@ -99,13 +103,16 @@ class HostFacts:
             uptime=format_duration(facts.uptime_s()),
         )
 
-    async def _info(self, _namespace: str, _asked: HostInfo) -> Answer:
-        return Answer(table=rows_table(HostRow, [await self.row()]))
+    async def _info(self, _namespace: str, asked: HostInfo) -> Answer:
+        if asked.field == "name":
+            return Answer(facts.host_name())
+        known = [field.name for field in msgspec.structs.fields(HostRow)]
+        if asked.field and asked.field not in known:
+            raise NotFound(f'no such host field "{asked.field}"', hint=f"there are: {', '.join(('name', *known))}")
+        table = rows_table(HostRow, [await self.row()])
+        if asked.field:
+            return Answer(table.rows[0][known.index(asked.field)])
+        return Answer(table=table)
 
     async def _version(self, _namespace: str, _asked: HostVersion) -> Answer:
         return Answer(revision.version_text("minimega"))
-
-
-def one_field(table: Table, name: str) -> str | None:
-    """One value of a one-row table by its column; None when there is no such column."""
-    return dict(zip(table.header, table.rows[0], strict=True)).get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from megatools.hostkit.errors import Unavailable
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Group, Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import ConfigureBridge, DestroyBridge, ListBridges
 
@@ -12,7 +12,7 @@ family: Family[Services] = Family("bridge", "Bridges")
 
 
 @family.command("bridge")
-async def bridge(call: Cmd) -> Group:
+async def bridge(call: Cmd) -> Groups:
     """List all bridges of Open vSwitch, with the VLANs our taps use on them
 
     `preexisting` ones were not made by this daemon and are never removed.
@@ -21,7 +21,7 @@ async def bridge(call: Cmd) -> Group:
 
 
 @family.command("bridge config <bridge> <config>", suggest={"bridge": "bridge"})
-async def bridge_config(call: Cmd, bridge: str, config: str) -> Group:
+async def bridge_config(call: Cmd, bridge: str, config: str) -> Groups:
     """Set key=value on a bridge, which is made if missing
 
     stp_enable, rstp_enable and mcast_snooping_enable take true or false; any other key goes to Open vSwitch's
@@ -31,7 +31,7 @@ async def bridge_config(call: Cmd, bridge: str, config: str) -> Group:
 
 
 @family.command("bridge destroy <bridge>", suggest={"bridge": "bridge"})
-async def bridge_destroy(call: Cmd, bridge: str) -> Group:
+async def bridge_destroy(call: Cmd, bridge: str) -> Groups:
     """Remove a bridge that this daemon made and that nothing uses any more"""
     return await run(call, DestroyBridge(bridge))
 

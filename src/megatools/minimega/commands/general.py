@@ -7,13 +7,12 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 
-from megatools.hostkit.errors import InvalidInput, NotFound
+from megatools.hostkit.errors import InvalidInput
 from megatools.hostkit.units import parse_duration_s
 from megatools.minimega.cluster.host_check import CheckHost
-from megatools.minimega.cluster.host_facts import HostInfo, HostVersion, one_field
+from megatools.minimega.cluster.host_facts import HostInfo, HostVersion
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group, Response, Table, response_of
-from megatools.minimega.lang.operation import Request
+from megatools.minimega.lang.answer import Group, Groups, Table
 from megatools.minimega.lang.registry import Family
 
 family: Family[Services] = Family("general", "The daemon itself")
@@ -31,13 +30,13 @@ _LONGEST_DELAY_S = 7 * 24 * 3600
 
 
 @family.command("version")
-async def version(call: Cmd) -> Group:
+async def version(call: Cmd) -> Groups:
     """Show the version of minimega, its revision and its date"""
     return await run(call, HostVersion())
 
 
 @family.command("check")
-async def check(call: Cmd) -> Group:
+async def check(call: Cmd) -> Groups:
     """Check the programs this host needs, and say which accelerator VMs run on and why
 
     What is missing or too old is an error that says how to get it.
@@ -46,28 +45,13 @@ async def check(call: Cmd) -> Group:
 
 
 @family.command("host", "host <field>")
-async def host(call: Cmd, field: str | None = None) -> Group:
+async def host(call: Cmd, field: str | None = None) -> Groups:
     """Show what this host has and how much of it is promised to VMs
 
     Memory is in MB, traffic in MB/s, commitments are sums over all VMs that have a process. `host <field>` prints
     one value; the fields are the columns of the table, and `name`.
     """
-    if field == "name":
-        return [Response(call.host, call.host)]
-    results = await call.services.hosts.run(Request(call.namespace, HostInfo()))
-    group: Group = []
-    for result in results:
-        if result.answer is None or result.answer.table is None:
-            group.append(Response(result.host, error=result.error_text))
-        elif field is None:
-            group.append(response_of(result.host, result.answer))
-        else:
-            value = one_field(result.answer.table, field)
-            if value is None:
-                known = ", ".join(("name", *result.answer.table.header))
-                raise NotFound(f'no such host field "{field}"', hint=f"there are: {known}")
-            group.append(Response(result.host, value))
-    return group
+    return await run(call, HostInfo(field or ""))
 
 
 @family.command("hostname")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from megatools.hostkit.logcontrol import LogControl
+from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
-from megatools.minimega.lang.answer import Group, Response, response_of
+from megatools.minimega.lang.answer import Group, Groups, Response, response_of
 from megatools.minimega.lang.call import ActiveNamespace, Call
 from megatools.minimega.lang.operation import HostResult, Operation, Request
 from megatools.minimega.namespace.namespaces import Namespaces
+from megatools.minimega.vm.targets import not_found_text
 
 
 class Web(Protocol):
@@ -68,13 +70,39 @@ class Services:
 Cmd: TypeAlias = Call[Services]
 
 
-async def run(call: Cmd, operation: Operation) -> Group:
-    """Ask every host of the command's namespace, and turn the results into a response group."""
-    results = await call.services.hosts.run(Request(call.namespace, operation))
-    return [_response(result) for result in results]
+def request(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Request:
+    """The operation for the command's namespace: its hosts, or those named.
+
+    A command that another node sent acts here only, within that node's limits. Raises PermissionDenied.
+    """
+    limits = call.session.limits
+    if limits is not None:
+        limits.check_operation(call.namespace, operation)
+        hosts = (call.host,)
+    return Request(call.namespace, operation, tuple(hosts))
 
 
-def _response(result: HostResult) -> Response:
+async def run(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Groups:
+    """Ask every host of the command's namespace (or those named), and show what they answer as it comes."""
+    return _shown(call.services.hosts.stream(request(call, operation, hosts)))
+
+
+async def _shown(results: AsyncIterator[HostResult]) -> Groups:
+    async for batch in batches(results):
+        yield [response for result in sorted(batch, key=_host) for response in responses(result)]
+
+
+def _host(result: HostResult) -> tuple[str, int, str]:
+    prefix = result.host.rstrip("0123456789")
+    number = result.host.removeprefix(prefix)
+    return prefix, int(number or 0), number
+
+
+def responses(result: HostResult) -> Group:
+    """A host's result as responses: one, or two when a table comes with words that named nothing."""
     if result.answer is None:
-        return Response(result.host, error=result.error_text or result.outcome.value)
-    return response_of(result.host, result.answer)
+        return [Response(result.host, error=result.error_text or result.outcome.value)]
+    shown = [response_of(result.host, result.answer)]
+    if result.answer.missing:
+        shown.append(Response(result.host, error=not_found_text(result.answer.missing)))
+    return shown

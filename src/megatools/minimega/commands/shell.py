@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.pipes.programs import ForgetPrograms, ListPrograms, ReadProgram, RunProgram, StartProgram
 
@@ -11,7 +11,7 @@ family: Family[Services] = Family("shell", "Programs on the host")
 
 
 @family.command("shell <command>...")
-async def shell(call: Cmd, command: tuple[str, ...]) -> Group:
+async def shell(call: Cmd, command: tuple[str, ...]) -> Groups:
     """Run a program and wait for it
 
     The words are passed as they are, without a shell in between; use `shell sh -c "..."` for one. What the program
@@ -21,7 +21,7 @@ async def shell(call: Cmd, command: tuple[str, ...]) -> Group:
 
 
 @family.command("background <command>...")
-async def background(call: Cmd, command: tuple[str, ...]) -> Group:
+async def background(call: Cmd, command: tuple[str, ...]) -> Groups:
     """Start a program and go on
 
     Its id is answered; `background-status` tells how it does.
@@ -30,7 +30,7 @@ async def background(call: Cmd, command: tuple[str, ...]) -> Group:
 
 
 @family.command("background-status [id]")
-async def background_status(call: Cmd, id: str | None = None) -> Group:
+async def background_status(call: Cmd, id: str | None = None) -> Groups:
     """List background programs
 
     Columns: id, pid, whether it runs, how it failed, start, end and command. The newest 50 finished ones are kept.
@@ -39,18 +39,18 @@ async def background_status(call: Cmd, id: str | None = None) -> Group:
 
 
 @family.command("background-output <id>")
-async def background_output(call: Cmd, id: str) -> Group:
+async def background_output(call: Cmd, id: str) -> Groups:
     """Show what a finished background program wrote"""
     return await run(call, ReadProgram(id, "output"))
 
 
 @family.command("background-error <id>")
-async def background_error(call: Cmd, id: str) -> Group:
+async def background_error(call: Cmd, id: str) -> Groups:
     """Show what a finished background program wrote to its error stream"""
     return await run(call, ReadProgram(id, "error"))
 
 
 @family.command("clear background-status")
-async def clear_background_status(call: Cmd) -> Group:
+async def clear_background_status(call: Cmd) -> Groups:
     """Forget finished background programs"""
     return await run(call, ForgetPrograms())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import CreateTap, DeleteTap, ListTaps
 
@@ -11,7 +11,7 @@ family: Family[Services] = Family("tap", "Host taps")
 
 
 @family.command("tap")
-async def tap(call: Cmd) -> Group:
+async def tap(call: Cmd) -> Groups:
     """List the taps of this namespace through which the host takes part in its networks"""
     return await run(call, ListTaps())
 
@@ -29,7 +29,7 @@ async def tap(call: Cmd) -> Group:
 )
 async def tap_create(
     call: Cmd, vlan: str, bridge: str = "", tap: str | None = None, dhcp: bool = False, ip: str = ""
-) -> Group:
+) -> Groups:
     """Make a tap on a VLAN, with an address or without, and answer its name
 
     `ip` takes an address with its prefix length, as in 10.0.0.1/24, whose subnet no other interface may have; `dhcp`
@@ -40,12 +40,12 @@ async def tap_create(
 
 
 @family.command("tap delete <tap name>", suggest={"tap": "tap"})
-async def tap_delete(call: Cmd, tap: str) -> Group:
+async def tap_delete(call: Cmd, tap: str) -> Groups:
     """Remove a tap of this namespace, or all of them"""
     return await run(call, DeleteTap(tap))
 
 
 @family.command("clear tap")
-async def clear_tap(call: Cmd) -> Group:
+async def clear_tap(call: Cmd) -> Groups:
     """Remove all taps of this namespace"""
     return await run(call, DeleteTap("all"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import (
     AddVlan,
@@ -19,7 +19,7 @@ family: Family[Services] = Family("vlans", "VLANs")
 
 
 @family.command("vlans")
-async def vlans(call: Cmd) -> Group:
+async def vlans(call: Cmd) -> Groups:
     """List the VLAN aliases of this namespace
 
     A VLAN is asked for by number, 0 to 4095, or by a name of your choice, which is given a number on first use.
@@ -29,7 +29,7 @@ async def vlans(call: Cmd) -> Group:
 
 
 @family.command("vlans range", "vlans range <min> <max>")
-async def vlans_range(call: Cmd, min: str | None = None, max: str | None = None) -> Group:
+async def vlans_range(call: Cmd, min: str | None = None, max: str | None = None) -> Groups:
     """Show or set the range names get their numbers from
 
     Numbers from min up to, not including, max are given out. In the default namespace it is the range of all
@@ -41,13 +41,13 @@ async def vlans_range(call: Cmd, min: str | None = None, max: str | None = None)
 
 
 @family.command("vlans add <alias> <vlan>")
-async def vlans_add(call: Cmd, alias: str, vlan: str) -> Group:
+async def vlans_add(call: Cmd, alias: str, vlan: str) -> Groups:
     """Give a VLAN number a name in this namespace"""
     return await run(call, AddVlan(alias, vlan))
 
 
 @family.command("vlans blacklist [vlan]")
-async def vlans_blacklist(call: Cmd, vlan: str | None = None) -> Group:
+async def vlans_blacklist(call: Cmd, vlan: str | None = None) -> Groups:
     """List the VLAN numbers never given to names, or add one
 
     Numbers somebody used as they are, without a name, are among them until their namespace clears its VLANs.
@@ -56,7 +56,7 @@ async def vlans_blacklist(call: Cmd, vlan: str | None = None) -> Group:
 
 
 @family.command("clear vlans [prefix]")
-async def clear_vlans(call: Cmd, prefix: str | None = None) -> Group:
+async def clear_vlans(call: Cmd, prefix: str | None = None) -> Groups:
     """Forget the VLAN aliases of this namespace, or those that begin with a prefix
 
     Without a prefix the range and the blacklist of the namespace go too; `all` does it for every namespace. Numbers

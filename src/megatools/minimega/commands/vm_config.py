@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from megatools.hostkit.errors import InvalidState, NotFound
-from megatools.minimega.commands.services import Cmd, Services
-from megatools.minimega.lang.operation import Request
+from megatools.minimega.commands.services import Cmd, Services, request
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.config import VmConfig
 from megatools.minimega.vm.editing import edit
@@ -54,7 +53,7 @@ async def vm_config_clone(call: Cmd, vm: str) -> None:
 
     The UUID is not copied. Fixed MAC addresses are: clear or change them before you launch a second VM.
     """
-    results = await call.services.hosts.run(Request(call.namespace, CloneConfig(vm)))
+    results = await call.services.hosts.run(request(call, CloneConfig(vm)))
     found = [result.answer.data for result in results if result.answer is not None and result.answer.data is not None]
     if not found:
         raise NotFound(results[0].error if results else f"vm not found: {vm}", hint=results[0].hint if results else "")

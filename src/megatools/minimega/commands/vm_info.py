@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.operations import VmInfo
 
@@ -11,7 +11,7 @@ family: Family[Services] = Family("vm info", "Lists of virtual machines")
 
 
 @family.command("vm info [summary,]")
-async def vm_info(call: Cmd, summary: bool = False) -> Group:
+async def vm_info(call: Cmd, summary: bool = False) -> Groups:
     """List the virtual machines of this namespace
 
     Combine it with `.filter state=running`, `.columns name,ip` and the like. A column that a type of VM does not have

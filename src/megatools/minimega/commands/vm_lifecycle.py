@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from megatools.hostkit.errors import Unavailable
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.operations import FlushVms, KillVms, LaunchVms, StartVms, StopVms
@@ -13,7 +13,7 @@ family: Family[Services] = Family("vm", "Virtual machines")
 
 
 @family.command("vm launch kvm <name or count> [config]")
-async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Group:
+async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Groups:
     """Launch virtual machines; they are paused (state BUILDING) until they are started
 
     A number launches that many, called vm-0, vm-1 and so on; a list of names with ranges, as in `web[1-3],db`,
@@ -41,7 +41,7 @@ async def vm_launch_other(call: Cmd, name: str, config: str | None = None) -> No
 
 
 @family.command("vm start <vm target>", suggest={"vm": "vm"})
-async def vm_start(call: Cmd, vm: str) -> Group:
+async def vm_start(call: Cmd, vm: str) -> Groups:
     """Start virtual machines
 
     The target is a comma list of names, ids or ranges, or `all`. VMs that have quit are launched again when they are
@@ -51,13 +51,13 @@ async def vm_start(call: Cmd, vm: str) -> Group:
 
 
 @family.command("vm stop <vm target>", suggest={"vm": "vm"})
-async def vm_stop(call: Cmd, vm: str) -> Group:
+async def vm_stop(call: Cmd, vm: str) -> Groups:
     """Pause running virtual machines; `vm start` lets them go on"""
     return await run(call, StopVms(vm))
 
 
 @family.command("vm kill <vm target>", suggest={"vm": "vm"})
-async def vm_kill(call: Cmd, vm: str) -> Group:
+async def vm_kill(call: Cmd, vm: str) -> Groups:
     """End virtual machines, as if their power was cut
 
     They stay listed as QUIT until they are flushed, and can be started again.
@@ -66,6 +66,6 @@ async def vm_kill(call: Cmd, vm: str) -> Group:
 
 
 @family.command("vm flush [vm target]", suggest={"vm": "vm"})
-async def vm_flush(call: Cmd, vm: str | None = None) -> Group:
+async def vm_flush(call: Cmd, vm: str | None = None) -> Groups:
     """Forget virtual machines in state QUIT or ERROR, all of them or those named"""
     return await run(call, FlushVms("all" if vm is None else vm))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from megatools.hostkit.errors import InvalidInput
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Group
+from megatools.minimega.lang.answer import Groups
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.operations import ClearTags, ReadTags, SetTag
 
@@ -13,7 +13,7 @@ _ALL = "all"
 
 
 @family.command("vm tag <vm target> [key or all]", "vm tag <vm target> <key> <value>", suggest={"vm": "vm"})
-async def vm_tag(call: Cmd, vm: str, key: str | None = None, value: str | None = None) -> Group:
+async def vm_tag(call: Cmd, vm: str, key: str | None = None, value: str | None = None) -> Groups:
     """Show or set tags
 
     Without a key, or with `all`, every tag of every VM is listed; an unset tag reads as empty. `vm config tags` gives
@@ -27,6 +27,6 @@ async def vm_tag(call: Cmd, vm: str, key: str | None = None, value: str | None =
 
 
 @family.command("clear vm tag", "clear vm tag <vm target> [tag or all]", suggest={"vm": "vm"})
-async def clear_vm_tag(call: Cmd, vm: str = _ALL, tag: str | None = None) -> Group:
+async def clear_vm_tag(call: Cmd, vm: str = _ALL, tag: str | None = None) -> Groups:
     """Remove one tag, or all tags, from virtual machines"""
     return await run(call, ClearTags(vm, "" if tag in (None, _ALL) else str(tag)))

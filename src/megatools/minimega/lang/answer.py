@@ -6,7 +6,7 @@ those of the command socket's JSON protocol (spec B.6, B.9).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -22,11 +22,15 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One host's answer to one operation: a text, a table, or both empty; `data` is extra JSON for programs."""
+    """One host's answer to one operation: a text, a table, or both empty; `data` is extra JSON for programs.
+
+    `missing` are the words of a VM target that name nothing on this host.
+    """
 
     text: str = ""
     table: Table | None = None
     data: msgspec.Raw | None = None
+    missing: tuple[str, ...] = ()
 
 
 class Response(msgspec.Struct, frozen=True, rename="pascal"):
@@ -41,6 +45,7 @@ class Response(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 Group: TypeAlias = list[Response]
+Groups: TypeAlias = AsyncIterator[Group]
 
 
 def cell(value: object) -> str:

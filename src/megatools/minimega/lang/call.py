@@ -12,11 +12,12 @@ from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 from megatools.minimega.lang.aliases import Aliases
 from megatools.minimega.lang.answer import Answer, Group, Table
 from megatools.minimega.lang.history import History
+from megatools.minimega.lang.limits import Limits
 from megatools.minimega.lang.options import Options, Scope
 from megatools.minimega.lang.quote import join_words
 
 S = TypeVar("S")
-Source: TypeAlias = Literal["prompt", "socket", "script", "internal"]
+Source: TypeAlias = Literal["prompt", "socket", "script", "internal", "mesh"]
 DEFAULT_NAMESPACE = "minimega"
 
 
@@ -33,11 +34,15 @@ def _ignore(_text: str) -> None:
 
 @dataclass(slots=True)
 class Session:
-    """One connection, prompt or script: its namespace, where its lines come from, where its progress goes."""
+    """One connection, prompt, script, or command that another node sent (`mesh`, with its limits).
+
+    `namespace` is where it stands, `source` where its lines come from, `status` where its progress goes.
+    """
 
     namespace: str = DEFAULT_NAMESPACE
     source: Source = "internal"
     status: Callable[[str], None] = _ignore
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

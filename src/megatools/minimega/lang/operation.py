@@ -55,7 +55,8 @@ class Outcome(StrEnum):
 class HostResult(msgspec.Struct, frozen=True):
     """The end of a request on one host: an answer when done, else what went wrong.
 
-    `kind` is the name of the error's class, empty when the host was lost or timed out.
+    `kind` is the name of the error's class, empty when the host was lost or timed out; `missing` are the words of a VM
+    target that name nothing on this host (also in the answer, when there is one).
     """
 
     host: str
@@ -64,6 +65,7 @@ class HostResult(msgspec.Struct, frozen=True):
     error: str = ""
     hint: str = ""
     kind: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def error_text(self) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from megatools.hostkit.errors import InvalidState, MegaError, NotFound, chain_text, hint_of
+from megatools.hostkit.errors import MegaError, chain_text, hint_of
 from megatools.minimega.vm.lifecycle import Wish
 from megatools.minimega.vm.machine import Machine
-from megatools.minimega.vm.targets import Selection
+from megatools.minimega.vm.targets import Selection, VmNotFound, VmsRefused
 
 
-async def ask_all(selection: Selection[Machine], wish: Wish) -> str:
-    """Ask every VM selected; returns a line for each word that named none.
+async def ask_all(selection: Selection[Machine], wish: Wish) -> tuple[str, ...]:
+    """Ask every VM selected; returns the words that named none.
 
-    Raises NotFound when no word names a VM, and after all have answered an error with one line per VM that refused.
+    Raises VmNotFound when no word names a VM, and after all have answered an error with one line per VM that refused.
     """
-    missing = [f"vm not found: {word}" for word in selection.unmatched]
+    missing = selection.unmatched
     if missing and not selection.matched:
-        raise NotFound("\n".join(missing), hint="`vm info` lists them")
+        raise VmNotFound(missing)
     errors: dict[str, MegaError] = {}
 
     async def one(machine: Machine) -> None:
@@ -33,6 +33,6 @@ async def ask_all(selection: Selection[Machine], wish: Wish) -> str:
     if len(refused) == 1 and not missing:
         raise refused[0][1]
     if refused:
-        lines = [*(f"{machine.name}: {chain_text(error)}" for machine, error in refused), *missing]
-        raise InvalidState("\n".join(lines), hint=hint_of(refused[0][1]))
-    return "\n".join(missing)
+        lines = [f"{machine.name}: {chain_text(error)}" for machine, error in refused]
+        raise VmsRefused("\n".join(lines), missing, hint=hint_of(refused[0][1]))
+    return missing

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec.structs
 
-from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError, NotFound
+from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Delete, Journal, Put
 from megatools.minimega.vm import directory, rows
@@ -33,7 +33,7 @@ from megatools.minimega.vm.recovery import recover_machines
 from megatools.minimega.vm.releasing import TapReleaser
 from megatools.minimega.vm.rows import VmRow, VmSummary
 from megatools.minimega.vm.settings import VmSettings
-from megatools.minimega.vm.targets import WILDCARD, Selection, select
+from megatools.minimega.vm.targets import WILDCARD, Selection, VmNotFound, select
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Fleet:
         if found.wild or len(found.matched) + len(found.unmatched) > 1:
             raise InvalidInput(f'"{name}" names more than one vm', hint="this command takes exactly one")
         if found.unmatched:
-            raise NotFound(f"vm not found: {name}", hint="`vm info` lists them")
+            raise VmNotFound(found.unmatched)
         return found.matched[0]
 
     def select(self, namespace: str, target: str) -> Selection[Machine]:
@@ -180,19 +180,19 @@ class Fleet:
 
     # ---- ask
 
-    async def start(self, namespace: str, target: str) -> str:
-        """Let VMs run; a dead one that is named is launched again. Returns warnings, a line each."""
+    async def start(self, namespace: str, target: str) -> tuple[str, ...]:
+        """Let VMs run; a dead one that is named is launched again. Returns the words that name no VM."""
         return await ask_all(self.select(namespace, target), Wish.START)
 
-    async def stop(self, namespace: str, target: str) -> str:
+    async def stop(self, namespace: str, target: str) -> tuple[str, ...]:
         """Hold VMs."""
         return await ask_all(self.select(namespace, target), Wish.STOP)
 
-    async def kill(self, namespace: str, target: str) -> str:
+    async def kill(self, namespace: str, target: str) -> tuple[str, ...]:
         """End VMs; returns once their processes are gone."""
         return await ask_all(self.select(namespace, target), Wish.KILL)
 
-    async def flush(self, namespace: str, target: str) -> str:
+    async def flush(self, namespace: str, target: str) -> tuple[str, ...]:
         """Forget dead VMs, with their directories and taps."""
         selection = self.select(namespace, target)
         try:

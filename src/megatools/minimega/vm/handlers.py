@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidState, NotFound, PermissionDenied, chain_text, hint_of
-from megatools.hostkit.files import write_atomically
+from megatools.hostkit.errors import InvalidState, chain_text, hint_of
 from megatools.minimega.lang.answer import Answer, Table, rows_table
 from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.vm.fleet import Fleet
@@ -27,7 +24,9 @@ from megatools.minimega.vm.operations import (
     TakeScreenshot,
     VmInfo,
 )
+from megatools.minimega.vm.pictures import write_picture
 from megatools.minimega.vm.rows import VmRow, VmSummary
+from megatools.minimega.vm.targets import VmNotFound
 
 
 class _VmHandlers:
@@ -49,20 +48,20 @@ class _VmHandlers:
         raise InvalidState("\n".join(lines), hint="; ".join(part for part in (done, hint_of(failed[0][1])) if part))
 
     async def start(self, namespace: str, op: StartVms) -> Answer:
-        """Warnings as text."""
-        return Answer(await self._fleet.start(namespace, op.target))
+        """The words that name no VM here."""
+        return Answer(missing=await self._fleet.start(namespace, op.target))
 
     async def stop(self, namespace: str, op: StopVms) -> Answer:
-        """Warnings as text."""
-        return Answer(await self._fleet.stop(namespace, op.target))
+        """The words that name no VM here."""
+        return Answer(missing=await self._fleet.stop(namespace, op.target))
 
     async def kill(self, namespace: str, op: KillVms) -> Answer:
-        """Warnings as text."""
-        return Answer(await self._fleet.kill(namespace, op.target))
+        """The words that name no VM here."""
+        return Answer(missing=await self._fleet.kill(namespace, op.target))
 
     async def flush(self, namespace: str, op: FlushVms) -> Answer:
-        """Warnings as text."""
-        return Answer(await self._fleet.flush(namespace, op.target))
+        """The words that name no VM here."""
+        return Answer(missing=await self._fleet.flush(namespace, op.target))
 
     async def info(self, namespace: str, op: VmInfo) -> Answer:
         """One row per VM."""
@@ -72,33 +71,33 @@ class _VmHandlers:
 
     async def read_tags(self, namespace: str, op: ReadTags) -> Answer:
         """All tags, or one tag of each VM."""
-        vms = self._targets(namespace, op.target)
+        vms, missing = self._targets(namespace, op.target)
         if op.key:
-            return Answer(table=Table(("name", "value"), tuple((vm.name, vm.tags.get(op.key, "")) for vm in vms)))
-        cells = tuple((vm.name, key, value) for vm in vms for key, value in sorted(vm.tags.items()))
-        return Answer(table=Table(("name", "tag", "value"), cells))
+            table = Table(("name", "value"), tuple((vm.name, vm.tags.get(op.key, "")) for vm in vms))
+        else:
+            cells = tuple((vm.name, key, value) for vm in vms for key, value in sorted(vm.tags.items()))
+            table = Table(("name", "tag", "value"), cells)
+        return Answer(table=table, missing=missing)
 
     async def set_tag(self, namespace: str, op: SetTag) -> Answer:
-        """Nothing to say."""
-        await self._fleet.tag(self._targets(namespace, op.target), {op.key: op.value})
-        return Answer()
+        """The words that name no VM here."""
+        vms, missing = self._targets(namespace, op.target)
+        await self._fleet.tag(vms, {op.key: op.value})
+        return Answer(missing=missing)
 
     async def clear_tags(self, namespace: str, op: ClearTags) -> Answer:
-        """Nothing to say; an absent tag is no error."""
-        vms = self._targets(namespace, op.target)
+        """The words that name no VM here; an absent tag is no error."""
+        vms, missing = self._targets(namespace, op.target)
         keys = [op.key] if op.key else sorted({key for vm in vms for key in vm.tags})
         await self._fleet.tag(vms, dict.fromkeys(keys))
-        return Answer()
+        return Answer(missing=missing)
 
     async def screenshot(self, namespace: str, op: TakeScreenshot) -> Answer:
-        """The file's name; the picture itself is in the data, base64."""
+        """The picture is in the data, base64."""
         machine = self._fleet.find(namespace, op.vm)
         content = await self._fleet.screenshot(namespace, op.vm, op.max_px)
-        path = Path(op.file) if op.file else machine.site.directory / "screenshot.png"
-        if path.is_dir():
-            raise PermissionDenied(f'cannot write "{path}"', hint="it is a directory")
-        if not path.is_char_device():
-            await asyncio.to_thread(write_atomically, path, content)
+        if op.keep:
+            await write_picture(machine.site.directory / "screenshot.png", content)
         return Answer(data=msgspec.Raw(msgspec.json.encode(content)))
 
     async def clone_config(self, namespace: str, op: CloneConfig) -> Answer:
@@ -106,11 +105,12 @@ class _VmHandlers:
         config = self._fleet.find(namespace, op.vm).site.plan.config
         return Answer(data=msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(config, uuid=""))))
 
-    def _targets(self, namespace: str, target: str) -> Sequence[Machine]:
+    def _targets(self, namespace: str, target: str) -> tuple[Sequence[Machine], tuple[str, ...]]:
+        """The VMs a target names, and the words that name none. Raises VmNotFound when there is no VM among them."""
         found = self._fleet.select(namespace, target)
-        if found.unmatched:
-            raise NotFound("\n".join(f"vm not found: {word}" for word in found.unmatched), hint="`vm info` lists them")
-        return found.matched
+        if found.unmatched and not found.matched:
+            raise VmNotFound(found.unmatched)
+        return found.matched, found.unmatched
 
 
 def handlers(fleet: Fleet) -> Handlers:

@@ -87,12 +87,13 @@ class ClearTags(Operation, frozen=True):
 
 
 class TakeScreenshot(Operation, frozen=True):
-    """Write a VM's screen as PNG to a file (empty: `screenshot.png` in its directory)."""
+    """Answer with a VM's screen as PNG in `data`, base64; with `keep` also as `screenshot.png` in its directory."""
 
     reach: ClassVar[Reach] = Reach.VM
+    reads: ClassVar[bool] = True
 
     vm: str
-    file: str = ""
+    keep: bool = True
     max_px: int = 0
 
 

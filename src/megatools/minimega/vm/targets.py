@@ -9,10 +9,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound
 from megatools.hostkit.ranges import expand
 
 WILDCARD = "all"
+
+
+class VmNotFound(NotFound):
+    """No word of a target names a VM here; `missing` are the words."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(not_found_text(missing), hint="`vm info` lists them")
+        self.missing = tuple(missing)
+
+
+class VmsRefused(InvalidState):
+    """VMs of a target refused, which the message says line by line; `missing` are words that name none here."""
+
+    def __init__(self, message: str, missing: Sequence[str], *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = tuple(missing)
+
+
+def not_found_text(missing: Sequence[str]) -> str:
+    """A line for each word that names no VM."""
+    return "\n".join(f"vm not found: {word}" for word in missing)
 
 
 class Nameable(Protocol):

@@ -157,10 +157,10 @@ def test_start_stop_kill_flush(world: World) -> None:
     async def scenario() -> None:
         async with world.daemon() as fleet:
             await fleet.launch([plan("a"), plan("b")])
-            assert await fleet.start(NS, "all") == ""
+            assert await fleet.start(NS, "all") == ()
             with pytest.raises(InvalidState, match="vm is already running"):
                 await fleet.start(NS, "a")
-            assert await fleet.stop(NS, "a,zz") == "vm not found: zz"
+            assert await fleet.stop(NS, "a,zz") == ("zz",)
             assert states(fleet) == {"a": VmState.PAUSED, "b": VmState.RUNNING}
             with pytest.raises(InvalidState, match="VM state error: a"):
                 await fleet.stop(NS, "a")

@@ -1,0 +1,214 @@
+"""Calls to other nodes that may take long: a node that works shows signs of life, one that is silent is given up.
+
+Used by whatever asks nodes for something (`fanout`, `sending`, `topology`). Around `Mesh.call` and `Mesh.serve`, it
+adds three things::
+
+    sign      an empty part now and then, while the work goes on; only silence counts against a node's deadline
+    piece     a part of a message longer than `PIECE_BYTES`
+    message   the end of a message
+
+What a node was asked to do goes on there when the caller has gone: a launch is not torn apart in the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
+from typing import TypeAlias
+
+from megatools.hostkit.errors import InvalidInput, Unavailable
+from megatools.hostkit.tasks import Supervisor
+from megatools.hostkit.upcoming import END, Upcoming
+from megatools.minimega.mesh.mesh import Arrival, Ending, Mesh
+
+SIGN_EVERY_S = 0.5
+PIECE_BYTES = 1 << 20
+SHORTEST_S = 2 * SIGN_EVERY_S  # a shorter deadline would find a node silent between two signs
+_LONGEST_S = 30 * 24 * 3600.0
+_STALLED_S = 0.5
+_AHEAD = 16
+_SIGN, _PIECE, _MESSAGE = b"\0", b"\1", b"\2"
+
+Parts: TypeAlias = AsyncGenerator[bytes, None]
+Say: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+
+class Patience:
+    """How long a node may be silent before it is given up, in seconds; 0 is for ever."""
+
+    def __init__(self, default_s: float) -> None:
+        self.default_s = default_s
+        self._silence_s = default_s
+
+    @property
+    def silence_s(self) -> float:
+        """The deadline now."""
+        return self._silence_s
+
+    @silence_s.setter
+    def silence_s(self, seconds: float) -> None:
+        """Raises InvalidInput for one that is too short."""
+        if seconds and seconds < SHORTEST_S:
+            raise InvalidInput(
+                f"timeout of {seconds:g} s is too short", hint=f"at least {SHORTEST_S:g} s, or 0 for none"
+            )
+        self._silence_s = seconds
+
+
+async def ask(
+    mesh: Mesh, targets: Sequence[str], service: str, request: bytes, patience: Patience
+) -> AsyncGenerator[Arrival, None]:
+    """Whole messages of the targets' answers as they arrive, and one end per target, whatever happens."""
+    talks = _Talks(targets, patience.silence_s)
+    calls = mesh.call(targets, service, request, timeout_s=_LONGEST_S)
+    async with aclosing(Upcoming(calls)) as upcoming:
+        while talks.waiting:
+            try:
+                arrival = await upcoming.next(talks.left_s())
+            except TimeoutError:
+                shown = talks.silent()
+            else:
+                shown = talks.all_lost() if arrival is END else talks.take(arrival)
+            for message in shown:
+                before = talks.now()
+                yield message
+                talks.stalled(talks.now() - before)
+
+
+class _Talks:
+    """What is known of each target while a call runs."""
+
+    def __init__(self, targets: Sequence[str], silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._began = self.now()
+        self._heard = dict.fromkeys(targets, self._began)
+        self._pieces: dict[str, list[bytes]] = {}
+        self._check_at = self._began + silence_s
+
+    @staticmethod
+    def now() -> float:
+        """The loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some target has not ended."""
+        return bool(self._heard)
+
+    def left_s(self) -> float | None:
+        """How long until somebody may have been silent too long."""
+        return max(0.0, self._check_at - self.now()) if self._silence_s else None
+
+    def take(self, arrival: Arrival) -> Iterator[Arrival]:
+        """Something came: a whole message or an end is passed on."""
+        host = arrival.host
+        if host not in self._heard:
+            return
+        self._heard[host] = self.now()
+        if arrival.ending is not None:
+            del self._heard[host]
+            yield self._lost(host) if arrival.ending is Ending.LOST and not arrival.error else arrival
+            return
+        mark, content = arrival.payload[:1], arrival.payload[1:]
+        if mark == _PIECE:
+            self._pieces.setdefault(host, []).append(content)
+        elif mark == _MESSAGE:
+            yield Arrival(host, b"".join((*self._pieces.pop(host, ()), content)))
+
+    def silent(self) -> Iterator[Arrival]:
+        """The targets not heard of for too long; each has ended."""
+        now = self.now()
+        late = [host for host, heard in self._heard.items() if now - heard >= self._silence_s]
+        for host in late:
+            del self._heard[host]
+        self._check_at = min(self._heard.values(), default=now) + self._silence_s
+        for host in late:
+            yield Arrival(
+                host,
+                ending=Ending.TIMED_OUT,
+                error=f'timed out: no sign of life from "{host}" for {self._silence_s:g} s',
+                hint="it may still do what it was asked; `mesh timeout` shows and sets the limit",
+            )
+
+    def all_lost(self) -> Iterator[Arrival]:
+        """The mesh has nothing more to say, and some have not ended."""
+        lost, self._heard = self._heard, {}
+        for host in lost:
+            yield self._lost(host)
+
+    def stalled(self, seconds: float) -> None:
+        """The one who takes the answers took that long: silence is not the targets' fault."""
+        if seconds > _STALLED_S:
+            self._heard = dict.fromkeys(self._heard, self.now())
+            self._check_at = self.now() + self._silence_s
+
+    def _lost(self, host: str) -> Arrival:
+        return Arrival(host, ending=Ending.LOST, error=f'node "{host}" was lost after {self.now() - self._began:.1f} s')
+
+
+async def working(supervisor: Supervisor, name: str, work: Callable[[Say], Coroutine[object, object, None]]) -> Parts:
+    """Serve a call: what `work` says as parts, and signs of life in between. What it raises is raised.
+
+    The work runs to its end when the caller leaves, unless the daemon ends.
+    """
+    talk = _Talk()
+    supervisor.start(name, talk.run(work))
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(SIGN_EVERY_S):
+                    message = await talk.said.get()
+            except TimeoutError:
+                yield _SIGN
+                continue
+            if message is None:
+                return
+            if isinstance(message, Exception):
+                raise message
+            for part in _parts(message):
+                yield part
+    finally:
+        talk.leave()
+
+
+class _Talk:
+    """What the work has said and nobody has taken yet."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(_AHEAD)
+        self._left = False
+
+    async def run(self, work: Callable[[Say], Coroutine[object, object, None]]) -> None:
+        try:
+            await work(self._say)
+        except asyncio.CancelledError:
+            self.leave()
+            self.said.put_nowait(Unavailable("the daemon is ending"))
+            raise
+        except Exception as error:  # noqa: BLE001 - handed on to the one who serves the call
+            await self._put(error)
+        else:
+            await self._put(None)
+
+    def leave(self) -> None:
+        """Nobody takes anything any more: whoever waits to say something goes on."""
+        self._left = True
+        while not self.said.empty():
+            self.said.get_nowait()
+
+    async def _say(self, message: bytes) -> None:
+        await self._put(message)
+
+    async def _put(self, item: bytes | Exception | None) -> None:
+        if not self._left:
+            await self.said.put(item)
+
+
+def _parts(message: bytes) -> Iterator[bytes]:
+    """A message cut into parts, none longer than a piece."""
+    at = 0
+    while len(message) - at > PIECE_BYTES:
+        yield _PIECE + message[at : at + PIECE_BYTES]
+        at += PIECE_BYTES
+    yield _MESSAGE + message[at:]

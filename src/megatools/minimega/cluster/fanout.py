@@ -1,0 +1,185 @@
+"""Requests for many hosts: this one directly, the others over the mesh; put together in `app`.
+
+::
+
+    stream(request) --+-- LocalHosts.answer ------------------------------------+
+                      +-- mesh "run" --> serve(): limits, LocalHosts.answer ----+--> results as they arrive
+                                                                                      (VM targets: `merging`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeAlias, Union
+
+import msgspec
+
+from megatools.hostkit.errors import InvalidInput, ProtocolError
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster.calling import Parts, Patience, Say, ask, working
+from megatools.minimega.cluster.hosts import LocalHosts
+from megatools.minimega.cluster.merging import TargetMerge
+from megatools.minimega.lang.limits import Limits
+from megatools.minimega.lang.operation import Handlers, HostResult, Operation, Outcome, Reach, Request
+from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Mesh, Role
+
+SERVICE = "run"
+
+# The hosts of a namespace, by name; one that does not exist is made of what a new one would be.
+HostsOf: TypeAlias = Callable[[str], Sequence[str]]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request on its way to one host."""
+
+    namespace: str
+    operation: msgspec.Raw
+
+
+def limits_of(caller: Caller) -> Limits:
+    """What a caller may ask."""
+    return Limits(caller.name, caller.role is Role.READ_ONLY, caller.namespace)
+
+
+class MeshHosts:
+    """Satisfies `Hosts` for the nodes of a mesh."""
+
+    def __init__(self, here: LocalHosts, mesh: Mesh, hosts_of: HostsOf, patience: Patience) -> None:
+        self._here = here
+        self._mesh = mesh
+        self._hosts_of = hosts_of
+        self._patience = patience
+
+    @property
+    def local(self) -> str:
+        """The name of this host."""
+        return self._here.local
+
+    async def run(self, request: Request) -> list[HostResult]:
+        """The results of all hosts, in the order of the hosts."""
+        place = {host: at for at, host in enumerate(self.targets(request))}
+        results = [result async for result in self.stream(request)]
+        return sorted(results, key=lambda result: place[result.host])
+
+    async def stream(self, request: Request) -> AsyncIterator[HostResult]:
+        """The results as they arrive."""
+        targets = self.targets(request)
+        merge = TargetMerge(targets) if request.operation.reach is Reach.VM else None
+        async with aclosing(self._results(targets, request)) as results:
+            async for result in results:
+                for shown in [result] if merge is None else merge.take(result):
+                    yield shown
+        for shown in [] if merge is None else merge.rest():
+            yield shown
+
+    def targets(self, request: Request) -> Sequence[str]:
+        """The hosts a request is for, each once."""
+        if request.hosts:
+            return tuple(dict.fromkeys(request.hosts))
+        local = self.local
+        match request.operation.reach:
+            case Reach.LOCAL:
+                return (local,)
+            case Reach.NAMESPACE | Reach.VM:
+                return tuple(dict.fromkeys(self._hosts_of(request.namespace)))
+            case Reach.NAMESPACE_AND_LOCAL:
+                return tuple(dict.fromkeys((local, *self._hosts_of(request.namespace))))
+            case Reach.EVERYWHERE:
+                members = (member.name for member in self._mesh.members())
+                return tuple(dict.fromkeys((local, *members, *self._hosts_of(request.namespace))))
+
+    async def _results(self, targets: Sequence[str], request: Request) -> AsyncGenerator[HostResult, None]:
+        remote = [host for host in targets if host != self.local]
+        if not remote:
+            for _ in targets:
+                yield await self._here.answer(request)
+            return
+        arrived: asyncio.Queue[HostResult | Exception] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_told(self._remote(remote, request), arrived))]
+            if len(remote) < len(targets):
+                tasks.append(group.create_task(_told(self._own(request), arrived)))
+            try:
+                for _ in targets:
+                    result = await arrived.get()
+                    if isinstance(result, Exception):
+                        raise result
+                    yield result
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _own(self, request: Request) -> AsyncIterator[HostResult]:
+        yield await self._here.answer(request)
+
+    async def _remote(self, hosts: Sequence[str], request: Request) -> AsyncIterator[HostResult]:
+        asked = Asked(request.namespace, msgspec.Raw(msgspec.msgpack.encode(request.operation)))
+        waiting = set(hosts)
+        async with aclosing(ask(self._mesh, hosts, SERVICE, msgspec.msgpack.encode(asked), self._patience)) as arrivals:
+            async for arrival in arrivals:
+                if arrival.host in waiting:
+                    waiting.discard(arrival.host)
+                    yield _result(arrival)
+
+
+async def _told(results: AsyncIterator[HostResult], arrived: asyncio.Queue[HostResult | Exception]) -> None:
+    """Hand results on; a bug is handed on too, or who waits for them would wait for ever."""
+    try:
+        async for result in results:
+            arrived.put_nowait(result)
+    except Exception as error:  # noqa: BLE001 - raised again by the one who takes the results
+        arrived.put_nowait(error)
+
+
+def _result(arrival: Arrival) -> HostResult:
+    """A host's result from its message, or from the end that came instead."""
+    match arrival.ending:
+        case None:
+            try:
+                result = msgspec.json.decode(arrival.payload, type=HostResult)
+            except msgspec.MsgspecError as error:
+                text = f'the answer of "{arrival.host}" is unreadable: {error}'
+                return HostResult(arrival.host, Outcome.ERROR, error=text, kind=ProtocolError.__name__)
+            return msgspec.structs.replace(result, host=arrival.host)
+        case Ending.DONE:
+            text = f'"{arrival.host}" ended without an answer'
+            return HostResult(arrival.host, Outcome.ERROR, error=text, kind=ProtocolError.__name__)
+        case Ending.ERROR:
+            outcome = Outcome.ERROR
+        case Ending.LOST:
+            outcome = Outcome.LOST
+        case Ending.TIMED_OUT:
+            outcome = Outcome.TIMED_OUT
+    return HostResult(arrival.host, outcome, error=arrival.error, hint=arrival.hint, kind=arrival.kind)
+
+
+def serve(mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervisor) -> None:
+    """Answer requests of other nodes from now on."""
+    asked_decoder = msgspec.msgpack.Decoder(Asked)
+    decoder: msgspec.msgpack.Decoder[Operation] = msgspec.msgpack.Decoder(_union(handlers))
+
+    async def answer(caller: Caller, payload: bytes) -> Parts:
+        try:
+            asked = asked_decoder.decode(payload)
+            operation = decoder.decode(asked.operation)
+        except msgspec.MsgspecError as error:
+            raise InvalidInput(
+                f'"{mesh.name}" does not understand the request', hint=f"{error}; are all nodes of one version?"
+            ) from error
+        limits_of(caller).check_operation(asked.namespace, operation)
+
+        async def work(say: Say) -> None:
+            await say(msgspec.json.encode(await here.answer(Request(asked.namespace, operation))))
+
+        name = f"{type(operation).__name__} for {caller.name}"
+        async with aclosing(working(supervisor, name, work)) as parts:
+            async for part in parts:
+                yield part
+
+    mesh.serve(SERVICE, answer)
+
+
+def _union(handlers: Handlers) -> Any:
+    return Union[tuple(handlers)]  # noqa: UP007 - made of the operations there are
