@@ -58,7 +58,7 @@ class Shared:
         self.clock = StampClock(node, now_ms)
         self.digest = Digest()
         self._entries: dict[str, dict[str, Entry]] = {}
-        self._pending: dict[tuple[str, str], Entry] = {}  # decided, not yet durable
+        self._pending: dict[tuple[str, str], tuple[Entry, asyncio.Future[None]]] = {}  # decided, not yet durable
         self._tombstones = 0
         self._watchers: dict[str, list[Callable[[str], None]]] = {}
         self._carriers: list[Callable[[Sequence[Entry]], None]] = []
@@ -120,12 +120,13 @@ class Shared:
         await self.put_all(kind, {id: None})
 
     async def merge(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        """Take entries of other nodes; returns those that were news here, once they are journaled.
+        """Take entries of other nodes; returns those that were news here, once all of them count here.
 
         Raises InvalidInput for an entry no node writes; then none is taken.
         """
         horizon = self._horizon_ms()
         news: dict[tuple[str, str], Entry] = {}
+        coming: set[asyncio.Future[None]] = set()
         for entry in entries:
             known = self._newest(entry.kind, entry.id)
             if known == ZERO and entry.removed and entry.stamp.time_ms < horizon:
@@ -133,9 +134,13 @@ class Shared:
             earlier = news.get((entry.kind, entry.id))
             if _checked(entry).stamp > max(known, earlier.stamp if earlier else ZERO):
                 news[entry.kind, entry.id] = entry
+            elif (entry.kind, entry.id) in self._pending:
+                coming.add(self._pending[entry.kind, entry.id][1])
         for entry in news.values():
             self.clock.saw(entry.stamp)
         await self._keep(list(news.values()), ours=False)
+        for done in coming:
+            await asyncio.shield(done)
         return list(news.values())
 
     async def drop(self, entries: Iterable[Entry]) -> None:
@@ -172,12 +177,16 @@ class Shared:
     def _new(self, kind: str, id: str, body: msgspec.Raw) -> Entry:
         return _checked(Entry(kind, id, self.clock.next(self._newest(kind, id)), body))
 
+    def _decided(self, kind: str, id: str) -> Entry | None:
+        pending = self._pending.get((kind, id))
+        return self.entry(kind, id) if pending is None else pending[0]
+
     def _newest(self, kind: str, id: str) -> Stamp:
-        entry = self._pending.get((kind, id)) or self.entry(kind, id)
+        entry = self._decided(kind, id)
         return ZERO if entry is None else entry.stamp
 
     def _is_there(self, kind: str, id: str) -> bool:
-        entry = self._pending.get((kind, id)) or self.entry(kind, id)
+        entry = self._decided(kind, id)
         return entry is not None and not entry.removed
 
     def _horizon_ms(self) -> int:
@@ -188,15 +197,15 @@ class Shared:
         """Journal entries that were decided to be the newest; they count once that is done, even if nobody waits."""
         if not entries:
             return
-        for entry in entries:
-            self._pending[entry.kind, entry.id] = entry
         done = self._journal.begin(*(Put(KIND, _record_id(entry), "", entry) for entry in entries))
+        for entry in entries:
+            self._pending[entry.kind, entry.id] = entry, done
         done.add_done_callback(partial(self._kept, entries, ours))
         await asyncio.shield(done)
 
     def _kept(self, entries: Sequence[Entry], ours: bool, done: asyncio.Future[None]) -> None:
         for entry in entries:
-            if self._pending.get((entry.kind, entry.id)) is entry:
+            if self._pending.get((entry.kind, entry.id), (None,))[0] is entry:
                 del self._pending[entry.kind, entry.id]
         if done.cancelled() or done.exception() is not None:
             return

@@ -1,0 +1,229 @@
+"""How two nodes find out which shared records one has and the other lacks, and trade them; the messages and both ends.
+
+Used by `cluster.replication`. Cheap when there is nothing to do: one sum each way. Else::
+
+    Compare(root)            -> Comparison(sums of all buckets)     which buckets differ
+    ListBuckets(numbers)     -> Headings: names and stamps          who has the later of each
+    Trade(given, wanted)     -> Records                             both have the later ones
+
+Messages are JSON on service `shared`; lists are cut so that no message grows past a few hundred kilobytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from megatools.hostkit.errors import ProtocolError, Unavailable
+from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
+from megatools.minimega.state.digest import BUCKETS
+from megatools.minimega.state.shared import Entry, Shared
+from megatools.minimega.state.stamps import ZERO, Stamp
+
+_log = logging.getLogger(__name__)
+SERVICE = "shared"
+PATIENCE_S = 5.0
+_BUCKETS_AT_ONCE = 32
+_KEYS_AT_ONCE = 2_000
+_BYTES_AT_ONCE = 256 * 1024
+_SKEW_MS = 60_000
+# What a node that is limited to a namespace may write, about itself.
+_OWN_KINDS = frozenset({"member", "vms", "vm-kill", "vm-tag"})
+
+Key: TypeAlias = tuple[str, str]
+T = TypeVar("T")
+
+
+class Push(msgspec.Struct, frozen=True, tag=True):
+    """Take these."""
+
+    entries: tuple[Entry, ...]
+
+
+class Compare(msgspec.Struct, frozen=True, tag=True):
+    """Do we differ? `synced_ms`: when the asker last knew what the others knew."""
+
+    root: int
+    synced_ms: int = 0
+
+
+class ListBuckets(msgspec.Struct, frozen=True, tag=True):
+    """What is in these buckets?"""
+
+    numbers: tuple[int, ...]
+
+
+class Trade(msgspec.Struct, frozen=True, tag=True):
+    """Take these, and give me those."""
+
+    given: tuple[Entry, ...] = ()
+    wanted: tuple[Key, ...] = ()
+
+
+Message: TypeAlias = Push | Compare | ListBuckets | Trade
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The sums of all buckets, none when the roots are equal.
+
+    `complete` says that this node has known all that the cluster knew since the asker's `synced_ms`.
+    """
+
+    now_ms: int
+    sums: tuple[int, ...] = ()
+    complete: bool = False
+
+
+class Headings(msgspec.Struct, frozen=True):
+    """Names and stamps of records."""
+
+    headings: tuple[tuple[str, str, Stamp], ...] = ()
+
+
+class Records(msgspec.Struct, frozen=True):
+    """Records."""
+
+    entries: tuple[Entry, ...] = ()
+
+
+class Exchanger:
+    """This node's ends of exchanges; `since_ms` is from when on it has known all that the cluster knew."""
+
+    def __init__(self, mesh: Mesh, shared: Shared) -> None:
+        self._mesh = mesh
+        self._shared = shared
+        self._decoder = msgspec.json.Decoder[Message](Message)
+        self._skewed: set[str] = set()
+        self.since_ms = 0
+
+    # ---- the end that answers
+
+    async def serve(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+        """Answer one message. Raises ProtocolError."""
+        try:
+            message = self._decoder.decode(request)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f'"{caller.name}" sent what is no message of service "{SERVICE}"') from error
+        match message:
+            case Push(entries):
+                await self._take(caller, entries)
+            case Compare(root, synced_ms):
+                same = root == self._shared.digest.root
+                sums = () if same else tuple(self._shared.digest.sums)
+                complete = 0 < self.since_ms <= synced_ms
+                yield msgspec.json.encode(Comparison(self._shared.clock.now_ms(), sums, complete))
+            case ListBuckets(numbers):
+                keys = [
+                    key for number in numbers if 0 <= number < BUCKETS for key in self._shared.digest.bucket(number)
+                ]
+                for part in _cut(keys, _KEYS_AT_ONCE):
+                    yield msgspec.json.encode(Headings(tuple(self._headings(part))))
+            case Trade(given, wanted):
+                await self._take(caller, given)
+                for batch in batches(self._entries(wanted)):
+                    yield msgspec.json.encode(Records(batch))
+
+    async def _take(self, caller: Caller, entries: Sequence[Entry]) -> None:
+        await self._shared.merge(entry for entry in entries if _may_write(caller, entry))
+
+    # ---- the end that asks
+
+    async def exchange(self, node: str, *, stale_ms: int = 0) -> bool:
+        """Come to know what a node knows, and let it know what we know; returns whether it was complete.
+
+        With `stale_ms`, what was here before and a node that is complete since then lacks has been removed for good
+        meanwhile: it is dropped here instead of brought back there. Raises Unavailable.
+        """
+        complete = False
+        for comparison in await self._ask(node, Compare(self._shared.digest.root, stale_ms), Comparison):
+            complete = comparison.complete
+            self._mind_clock(node, comparison.now_ms)
+            ours = self._shared.digest.sums
+            differ = [number for number, sum_ in enumerate(comparison.sums) if sum_ != ours[number]]
+            horizon_ms = stale_ms if comparison.complete else 0
+            for numbers in _cut(differ, _BUCKETS_AT_ONCE):
+                await self._level(node, numbers, horizon_ms)
+        return complete
+
+    async def _level(self, node: str, numbers: Sequence[int], horizon_ms: int) -> None:
+        answer = await self._ask(node, ListBuckets(tuple(numbers)), Headings)
+        theirs = {(kind, id): stamp for part in answer for kind, id, stamp in part.headings}
+        mine = {
+            (kind, id): stamp
+            for number in numbers
+            for kind, id, stamp in self._headings(self._shared.digest.bucket(number))
+        }
+        wanted = [key for key, stamp in theirs.items() if stamp > mine.get(key, ZERO)]
+        given = self._entries([key for key, stamp in mine.items() if stamp > theirs.get(key, ZERO)])
+        gone = [entry for entry in given if entry.stamp.time_ms < horizon_ms and (entry.kind, entry.id) not in theirs]
+        if gone:
+            _log.warning('%d records that "%s" no longer has were removed while this node was away', len(gone), node)
+            await self._shared.drop(gone)
+            given = [entry for entry in given if entry not in gone]
+        for batch in batches(given):
+            await self._ask(node, Trade(given=batch), Records)
+        for keys in _cut(wanted, _KEYS_AT_ONCE):
+            for part in await self._ask(node, Trade(wanted=tuple(keys)), Records):
+                await self._shared.merge(part.entries)
+
+    async def _ask(self, node: str, message: Message, kind: type[T]) -> list[T]:
+        """The parts of a node's answer. Raises Unavailable, ProtocolError."""
+        parts: list[T] = []
+        request = msgspec.json.encode(message)
+        async for arrival in self._mesh.call([node], SERVICE, request, timeout_s=PATIENCE_S):
+            if arrival.ending is None:
+                try:
+                    parts.append(msgspec.json.decode(arrival.payload, type=kind))
+                except msgspec.MsgspecError as error:
+                    raise ProtocolError(f'"{node}" answered what is no {kind.__name__}') from error
+            elif arrival.ending is not Ending.DONE:
+                raise Unavailable(f'cannot compare records with "{node}": {arrival.error or arrival.ending}')
+        return parts
+
+    def _headings(self, keys: Collection[Key]) -> Iterator[tuple[str, str, Stamp]]:
+        for entry in self._entries(keys):
+            yield entry.kind, entry.id, entry.stamp
+
+    def _entries(self, keys: Collection[Key]) -> list[Entry]:
+        found = (self._shared.entry(kind, id) for kind, id in keys)
+        return [entry for entry in found if entry is not None]
+
+    def _mind_clock(self, node: str, now_ms: int) -> None:
+        """Say once that a clock is off, and once that it no longer is."""
+        skew_ms = now_ms - self._shared.clock.now_ms()
+        if abs(skew_ms) > _SKEW_MS and node not in self._skewed:
+            self._skewed.add(node)
+            _log.warning('the clock of "%s" differs from this node\'s by %d s', node, skew_ms // 1000)
+        elif abs(skew_ms) <= _SKEW_MS and node in self._skewed:
+            self._skewed.discard(node)
+            _log.warning('the clock of "%s" agrees with this node\'s again', node)
+
+
+def batches(entries: Sequence[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """Entries in portions that make a message of bounded size."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += len(bytes(entry.body)) + len(entry.id) + 64
+        if size >= _BYTES_AT_ONCE or len(batch) >= _KEYS_AT_ONCE:
+            yield tuple(batch)
+            batch, size = [], 0
+    if batch:
+        yield tuple(batch)
+
+
+def _may_write(caller: Caller, entry: Entry) -> bool:
+    if caller.role is not Role.FULL:
+        return False
+    own = entry.id.split("/", 1)[0] == caller.name and entry.kind in _OWN_KINDS
+    return not caller.namespace or own
+
+
+def _cut(items: Collection[T], length: int) -> Iterator[list[T]]:
+    listed = list(items)
+    for start in range(0, len(listed), length):
+        yield listed[start : start + length]

@@ -1,0 +1,204 @@
+"""Carries shared records between nodes, so that all that can reach each other hold the same ones, without a head node.
+
+Made and started by `app`; whoever serves requests of other nodes waits for `settled` first::
+
+    a write here        -> pushed to all members at once; writes of one moment travel together
+    a node comes        -> both compare what they have and trade what differs (cluster.exchange)
+    now and then        -> the same with a few members taken at random, which makes good what a push missed
+    this node was away  -> after a month others have forgotten what was removed: so does this node, before it is heard
+
+A node that does not take what is pushed is not waited for: it is compared with later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from megatools.hostkit.errors import Corrupt, MegaError, chain_text
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster.exchange import PATIENCE_S, SERVICE, Exchanger, Push, batches
+from megatools.minimega.mesh.mesh import Ending, Mesh
+from megatools.minimega.state.journal import Journal, Put, decode
+from megatools.minimega.state.shared import TOMBSTONE_MS, Entry, Shared
+
+_log = logging.getLogger(__name__)
+_KIND, _ID = "shared-sync", "this node"
+_PERIOD_S = 10.0
+_PARTNERS = 3
+_TOGETHER_S = 0.02
+_UNANSWERED = 4
+_NOTE_EACH_MS = 600_000
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """Journal kind `shared-sync`: this node knew all that the cluster knew from `since_ms` to `last_ms`.
+
+    `stale_ms`: when it last did before it was away for too long, until it met somebody who was there all the time.
+    """
+
+    since_ms: int = 0
+    last_ms: int = 0
+    stale_ms: int = 0
+
+
+class Replication:
+    """This node's part in keeping shared records the same everywhere."""
+
+    def __init__(self, mesh: Mesh, shared: Shared, journal: Journal, supervisor: Supervisor) -> None:
+        self._mesh = mesh
+        self._shared = shared
+        self._journal = journal
+        self._supervisor = supervisor
+        self._exchanger = Exchanger(mesh, shared)
+        self._met: dict[str, asyncio.Future[bool]] = {}  # nodes that are there, and whether we have their records
+        self._behind: set[str] = set()
+        self._unanswered: Counter[str] = Counter()
+        self._fresh: dict[tuple[str, str], Entry] = {}
+        self._written = asyncio.Event()
+        self._random = random.Random()
+        self._synced = Synced()
+
+    def start(self) -> None:
+        """Serve, listen and carry, until the supervisor ends."""
+        self._recall()
+        self._shared.carry(self._note)
+        self._mesh.serve(SERVICE, self._exchanger.serve)
+        self._supervisor.start("shared records: members", self._listen())
+        self._supervisor.start("shared records: push", self._push())
+        self._supervisor.start("shared records: compare", self._compare())
+
+    async def settled(self, node: str = "", *, timeout_s: float = PATIENCE_S) -> bool:
+        """Wait until this node has what a node knew when it came, or what all nodes knew that are there.
+
+        False when that did not work within the time. Called before a request is served.
+        """
+        await asyncio.sleep(0)  # who has just come back is heard of first
+        self._look()
+        waiting = [met for name, met in self._met.items() if node in ("", name)]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=timeout_s)
+            return not late and all(met.result() for met in waiting)
+        return not node or node == self._mesh.name
+
+    # ---- members
+
+    async def _listen(self) -> None:
+        async with aclosing(self._mesh.events()) as events:  # type: ignore[type-var]
+            async for event in events:
+                if event.joined:
+                    self._meet(event.member.name)
+                else:
+                    self._part(event.member.name)
+
+    def _look(self) -> None:
+        """Compare notes: a member may be there before its event is read."""
+        present = [member.name for member in self._mesh.members() if not member.doubled]
+        for name in present:
+            if name not in self._met:
+                self._meet(name)
+        for name in set(self._met).difference(present):
+            self._part(name)
+
+    def _meet(self, node: str) -> None:
+        before = self._met.get(node)
+        if before is None or before.done():
+            self._met[node] = asyncio.get_running_loop().create_future()
+            self._unanswered.pop(node, None)
+            self._supervisor.start(f"shared records: meet {node}", self._greet(node, self._met[node]))
+
+    def _part(self, node: str) -> None:
+        met = self._met.pop(node, None)
+        if met is not None and not met.done():
+            met.set_result(False)
+
+    async def _greet(self, node: str, met: asyncio.Future[bool]) -> None:
+        done = await self._exchange(node)
+        if not met.done():
+            met.set_result(done)
+
+    async def _exchange(self, node: str) -> bool:
+        try:
+            complete = await self._exchanger.exchange(node, stale_ms=self._synced.stale_ms)
+        except MegaError as error:
+            _log.info("%s", chain_text(error))
+            self._behind.add(node)
+            return False
+        self._behind.discard(node)
+        await self._remember(complete=complete)
+        return True
+
+    # ---- now and then
+
+    async def _compare(self) -> None:
+        await asyncio.sleep(0)  # the listener is in place: nobody comes unseen
+        while True:
+            self._look()
+            there = sorted(name for name, met in self._met.items() if met.done())
+            chosen = {*self._random.sample(there, min(_PARTNERS, len(there))), *self._behind.intersection(there)}
+            self._behind.intersection_update(self._met)
+            async with asyncio.TaskGroup() as group:
+                for node in chosen:
+                    group.create_task(self._exchange(node))
+            await self._shared.collect()
+            await asyncio.sleep(_PERIOD_S)
+
+    # ---- what is written here
+
+    def _note(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._fresh[entry.kind, entry.id] = entry
+        self._written.set()
+
+    async def _push(self) -> None:
+        """Send what was written since the last time to everybody; nobody is waited for before the next portion."""
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            fresh, self._fresh = list(self._fresh.values()), {}
+            members = [member.name for member in self._mesh.members() if not member.doubled]
+            slow = {name for name in members if self._unanswered[name] >= _UNANSWERED}
+            self._behind |= slow
+            targets = [name for name in members if name not in slow]
+            for batch in batches(fresh) if targets else ():
+                self._unanswered.update(targets)
+                self._supervisor.start("shared records: send", self._send(targets, batch))
+            await asyncio.sleep(_TOGETHER_S)
+
+    async def _send(self, targets: Sequence[str], batch: tuple[Entry, ...]) -> None:
+        message = msgspec.json.encode(Push(batch))
+        async for arrival in self._mesh.call(targets, SERVICE, message, timeout_s=PATIENCE_S):
+            if arrival.ending is None:
+                continue
+            self._unanswered[arrival.host] -= 1
+            if arrival.ending is not Ending.DONE:
+                self._behind.add(arrival.host)
+
+    # ---- away for long
+
+    def _recall(self) -> None:
+        """How long this node was away: past the life of tombstones, what it alone still has is no longer meant."""
+        now_ms = self._shared.clock.now_ms()
+        for record in self._journal.read(_KIND):
+            try:
+                self._synced = decode(record, Synced)
+            except Corrupt as error:
+                _log.error("%s", error)
+        if self._synced.last_ms and now_ms - self._synced.last_ms > TOMBSTONE_MS:
+            self._synced = Synced(stale_ms=self._synced.stale_ms or self._synced.last_ms)
+        self._exchanger.since_ms = self._synced.since_ms
+
+    async def _remember(self, *, complete: bool) -> None:
+        known, now_ms = self._synced, self._shared.clock.now_ms()
+        stale_ms = 0 if complete else known.stale_ms
+        if stale_ms == known.stale_ms and known.since_ms and now_ms - known.last_ms < _NOTE_EACH_MS:
+            return
+        self._synced = Synced(known.since_ms or now_ms, now_ms, stale_ms)
+        self._exchanger.since_ms = self._synced.since_ms
+        await self._journal.write(Put(_KIND, _ID, "", self._synced))
