@@ -44,10 +44,10 @@ class Push(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """Do we differ? `synced_ms`: when the asker last knew what the others knew."""
+    """Do we differ? `stale_ms`: when the asker last knew what the others knew, if it was away for too long."""
 
     root: int
-    synced_ms: int = 0
+    stale_ms: int = 0
 
 
 class ListBuckets(msgspec.Struct, frozen=True, tag=True):
@@ -69,12 +69,14 @@ Message: TypeAlias = Push | Compare | ListBuckets | Trade
 class Comparison(msgspec.Struct, frozen=True):
     """The sums of all buckets, none when the roots are equal.
 
-    `complete` says that this node has known all that the cluster knew since the asker's `synced_ms`.
+    `complete` says that this node has known all that the cluster knew since the asker's `stale_ms`; `stale_ms` when
+    this node last did before it was away for too long, else 0.
     """
 
     now_ms: int
     sums: tuple[int, ...] = ()
     complete: bool = False
+    stale_ms: int = 0
 
 
 class Headings(msgspec.Struct, frozen=True):
@@ -90,7 +92,12 @@ class Records(msgspec.Struct, frozen=True):
 
 
 class Exchanger:
-    """This node's ends of exchanges; `since_ms` is from when on it has known all that the cluster knew."""
+    """This node's ends of exchanges.
+
+    `since_ms` is from when on it has known all that the cluster knew, `stale_ms` when it last did before it was away
+    for longer than tombstones live (0: it was not). What a node kept over such a time, and one that was there all the
+    time lacks, has been removed for good: it is dropped at the former and not taken by the latter.
+    """
 
     def __init__(self, mesh: Mesh, shared: Shared) -> None:
         self._mesh = mesh
@@ -98,6 +105,7 @@ class Exchanger:
         self._decoder = msgspec.json.Decoder[Message](Message)
         self._skewed: set[str] = set()
         self.since_ms = 0
+        self.stale_ms = 0
 
     # ---- the end that answers
 
@@ -110,11 +118,11 @@ class Exchanger:
         match message:
             case Push(entries):
                 await self._take(caller, entries)
-            case Compare(root, synced_ms):
+            case Compare(root, stale_ms):
                 same = root == self._shared.digest.root
                 sums = () if same else tuple(self._shared.digest.sums)
-                complete = 0 < self.since_ms <= synced_ms
-                yield msgspec.json.encode(Comparison(self._shared.clock.now_ms(), sums, complete))
+                complete = self._complete_since(stale_ms)
+                yield msgspec.json.encode(Comparison(self._shared.clock.now_ms(), sums, complete, self.stale_ms))
             case ListBuckets(numbers):
                 keys = [
                     key for number in numbers if 0 <= number < BUCKETS for key in self._shared.digest.bucket(number)
@@ -131,24 +139,28 @@ class Exchanger:
 
     # ---- the end that asks
 
-    async def exchange(self, node: str, *, stale_ms: int = 0) -> bool:
+    async def exchange(self, node: str) -> bool:
         """Come to know what a node knows, and let it know what we know; returns whether it was complete.
 
-        With `stale_ms`, what was here before and a node that is complete since then lacks has been removed for good
-        meanwhile: it is dropped here instead of brought back there. Raises Unavailable.
+        Raises Unavailable.
         """
         complete = False
-        for comparison in await self._ask(node, Compare(self._shared.digest.root, stale_ms), Comparison):
-            complete = comparison.complete
+        request = Compare(self._shared.digest.root, self.stale_ms)
+        for comparison in await self._ask(node, request, Comparison):
             self._mind_clock(node, comparison.now_ms)
+            complete = comparison.complete
+            keep_from_ms = request.stale_ms if complete else 0
+            take_from_ms = comparison.stale_ms if self._complete_since(comparison.stale_ms) else 0
             ours = self._shared.digest.sums
             differ = [number for number, sum_ in enumerate(comparison.sums) if sum_ != ours[number]]
-            horizon_ms = stale_ms if comparison.complete else 0
             for numbers in _cut(differ, _BUCKETS_AT_ONCE):
-                await self._level(node, numbers, horizon_ms)
+                await self._level(node, numbers, keep_from_ms, take_from_ms)
         return complete
 
-    async def _level(self, node: str, numbers: Sequence[int], horizon_ms: int) -> None:
+    def _complete_since(self, moment_ms: int) -> bool:
+        return 0 < self.since_ms <= moment_ms
+
+    async def _level(self, node: str, numbers: Sequence[int], keep_from_ms: int, take_from_ms: int) -> None:
         answer = await self._ask(node, ListBuckets(tuple(numbers)), Headings)
         theirs = {(kind, id): stamp for part in answer for kind, id, stamp in part.headings}
         mine = {
@@ -156,9 +168,13 @@ class Exchanger:
             for number in numbers
             for kind, id, stamp in self._headings(self._shared.digest.bucket(number))
         }
-        wanted = [key for key, stamp in theirs.items() if stamp > mine.get(key, ZERO)]
+        wanted = [
+            key
+            for key, stamp in theirs.items()
+            if stamp > mine.get(key, ZERO) and (key in mine or stamp.time_ms >= take_from_ms)
+        ]
         given = self._entries([key for key, stamp in mine.items() if stamp > theirs.get(key, ZERO)])
-        gone = [entry for entry in given if entry.stamp.time_ms < horizon_ms and (entry.kind, entry.id) not in theirs]
+        gone = [entry for entry in given if entry.stamp.time_ms < keep_from_ms and (entry.kind, entry.id) not in theirs]
         if gone:
             _log.warning('%d records that "%s" no longer has were removed while this node was away', len(gone), node)
             await self._shared.drop(gone)

@@ -125,7 +125,7 @@ class Replication:
 
     async def _exchange(self, node: str) -> bool:
         try:
-            complete = await self._exchanger.exchange(node, stale_ms=self._synced.stale_ms)
+            complete = await self._exchanger.exchange(node)
         except MegaError as error:
             _log.info("%s", chain_text(error))
             self._behind.add(node)
@@ -192,7 +192,7 @@ class Replication:
                 _log.error("%s", error)
         if self._synced.last_ms and now_ms - self._synced.last_ms > TOMBSTONE_MS:
             self._synced = Synced(stale_ms=self._synced.stale_ms or self._synced.last_ms)
-        self._exchanger.since_ms = self._synced.since_ms
+        self._tell_exchanger()
 
     async def _remember(self, *, complete: bool) -> None:
         known, now_ms = self._synced, self._shared.clock.now_ms()
@@ -200,5 +200,8 @@ class Replication:
         if stale_ms == known.stale_ms and known.since_ms and now_ms - known.last_ms < _NOTE_EACH_MS:
             return
         self._synced = Synced(known.since_ms or now_ms, now_ms, stale_ms)
-        self._exchanger.since_ms = self._synced.since_ms
+        self._tell_exchanger()
         await self._journal.write(Put(_KIND, _ID, "", self._synced))
+
+    def _tell_exchanger(self) -> None:
+        self._exchanger.since_ms, self._exchanger.stale_ms = self._synced.since_ms, self._synced.stale_ms

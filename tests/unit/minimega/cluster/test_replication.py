@@ -75,7 +75,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(30):
         while not condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0)
 
 
 async def _asked(node: MemoryMesh, target: str, message: bytes) -> list[Arrival]:
