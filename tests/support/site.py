@@ -19,10 +19,11 @@ from megatools.hostkit.errors import InvalidState, NotFound
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.lang.answer import Table
 from megatools.minimega.vm.screens import png_of_ppm
-from megatools.minimega.web.fleet import Verb
+from megatools.minimega.vnc.relay import Console, connect
+from megatools.minimega.web.fleet import Row, Verb
 from megatools.minimega.web.server import WebServer
 
-HEADER = ("namespace", "id", "name", "state", "uuid", "memory", "vcpus", "vlan", "ip", "ip6", "tags", "uptime")
+HEADER = ("host", "namespace", "id", "name", "state", "uuid", "memory", "vcpus", "vlan", "ip", "ip6", "tags", "uptime")
 
 
 @dataclass
@@ -117,7 +118,7 @@ class QemuFleet:
         return Table(
             HEADER,
             tuple(
-                (g.namespace, str(i), g.name, g.state, g.uuid, "64", "1", "[]", g.ip, "[]", g.tags, "1s")
+                (self.host, g.namespace, str(i), g.name, g.state, g.uuid, "64", "1", "[]", g.ip, "[]", g.tags, "1s")
                 for i, g in enumerate(self.guests)
             ),
         )
@@ -129,12 +130,19 @@ class QemuFleet:
             self._changed.clear()
             yield None
 
-    def console(self, namespace: str, vm: str) -> Path:
-        """A guest's VNC socket."""
-        guest = self._find(namespace, vm)
+    async def hosts(self) -> list[dict[str, str]]:
+        """This host alone."""
+        return [{"name": self.host, "state": "here", "links": ""}]
+
+    def _live(self, vm: Row) -> Guest:
+        guest = self._find(vm["namespace"], vm["uuid"])
         if guest.child is None:
             raise InvalidState(f'VM "{guest.name}" has no console: it is {guest.state}')
-        return guest.vnc
+        return guest
+
+    async def console(self, vm: Row) -> Console:
+        """A connection to a guest's VNC socket."""
+        return await connect(self._live(vm).vnc)
 
     async def screendump(self, guest: Guest) -> bytes:
         """What QEMU itself says is on the screen, as PPM."""
@@ -144,12 +152,15 @@ class QemuFleet:
         await guest.qmp.execute("screendump", {"filename": str(file)})
         return file.read_bytes()
 
-    async def screenshot(self, namespace: str, vm: str, max_px: int) -> bytes:
+    async def screenshot(self, vm: Row, max_px: int) -> bytes:
         """The same as PNG."""
-        self.console(namespace, vm)
-        return png_of_ppm(await self.screendump(self._find(namespace, vm)), max_px)
+        return png_of_ppm(await self.screendump(self._live(vm)), max_px)
 
-    async def control(self, namespace: str, verb: Verb, vm: str) -> None:
+    async def control(self, vm: Row, verb: Verb) -> None:
+        """Start, stop or kill a guest, as the pages ask."""
+        await self.tell(vm["namespace"], verb, vm["uuid"])
+
+    async def tell(self, namespace: str, verb: Verb, vm: str) -> None:
         """Start, stop or kill a guest."""
         guest = self._find(namespace, vm)
         if guest.qmp is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit import proc
+from megatools.hostkit import bundle, proc
 from megatools.hostkit.bootstrap import emulation, sandbox
 from megatools.hostkit.bootstrap.apt import MissingPackages
 from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable
@@ -24,7 +24,7 @@ from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
-from megatools.vmbetter.stages import overlays, packages, postbuild, project
+from megatools.vmbetter.stages import overlays, packages, postbuild
 from megatools.vmbetter.stages.postbuild import Workplace
 from megatools.vmbetter.stages.request import Source, request
 from megatools.vmbetter.tree import Layer, Member
@@ -139,7 +139,7 @@ class Assembly:
         return key, self._layer(found)
 
     def _overlay_folder(self, value: str) -> Path:
-        return project.folder(self._cache.root) if value == PROJECT_OVERLAY else Path(value)
+        return bundle.folder(self._cache.root) if value == PROJECT_OVERLAY else Path(value)
 
     def finished(self, base: Entry) -> tuple[str, Layer | None]:
         """The layer of everything over the packages, and its key."""

@@ -41,7 +41,7 @@ async def settled(client: rfb.Client) -> rfb.Picture:
 async def test_the_screen_is_qemus_own_and_keys_reach_the_guest(tmp_path: Path) -> None:
     async with site(tmp_path) as s:
         guest = await s.fleet.boot("web1")
-        await s.fleet.control("minimega", Verb.START, "web1")
+        await s.fleet.tell("minimega", Verb.START, "web1")
         async with await viewer(s, "web1") as client:
             before = await settled(client)
             await client.press(rfb.ESCAPE)
@@ -50,7 +50,7 @@ async def test_the_screen_is_qemus_own_and_keys_reach_the_guest(tmp_path: Path) 
             )
             assert at_prompt(after)
             await settled(client)
-            await s.fleet.control("minimega", Verb.STOP, "web1")  # so that nothing blinks between the two
+            await s.fleet.tell("minimega", Verb.STOP, "web1")  # so that nothing blinks between the two
             seen = await client.refresh()
         assert seen == picture_of_ppm(await s.fleet.screendump(guest))
 
@@ -76,7 +76,7 @@ async def test_a_vm_that_ends_closes_its_consoles_with_the_reason(tmp_path: Path
         await s.fleet.boot("web1")
         pipe = await open_websocket(s.websocket("web1"), headers={"Authorization": f"Bearer {s.token}"}, timeout_s=20)
         assert (await pipe.receive()).startswith(b"RFB")
-        await s.fleet.control("minimega", Verb.KILL, "web1")
+        await s.fleet.tell("minimega", Verb.KILL, "web1")
         assert await closing(pipe) == "the VM closed its console"
 
 

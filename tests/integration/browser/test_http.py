@@ -32,7 +32,7 @@ async def test_the_list_as_json_leaves_out_the_dead(tmp_path: Path) -> None:
         ("/vms", 200, ""),
         ("/lab/vms", 200, ""),
         ("/lab", 307, "/lab/vms"),
-        ("/testhost", 307, "/"),
+        ("/testhost", 307, "/vms#testhost"),
         ("/testhost/5900", 307, "/lab/vm/a%20b/connect/"),
         ("/vnc/testhost/5900", 307, "/lab/vm/a%20b/connect/"),
         ("/testhost/5999", 404, ""),

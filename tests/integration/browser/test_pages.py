@@ -90,14 +90,14 @@ async def test_the_buttons_work_from_the_keyboard_and_errors_are_shown(tmp_path:
 
 async def shows_what_qemu_has(s: Site, guest: Guest, page: Page) -> Picture:
     """Hold the guest until the canvas equals QEMU's own picture of its screen, and return it."""
-    await s.fleet.control(guest.namespace, Verb.STOP, guest.name)
+    await s.fleet.tell(guest.namespace, Verb.STOP, guest.name)
     async with asyncio.timeout(PATIENCE_MS / 1000):
         while True:
             mine = picture_of_ppm(await s.fleet.screendump(guest))
             if await canvas(page) == mine:
                 break
             await asyncio.sleep(0.2)
-    await s.fleet.control(guest.namespace, Verb.START, guest.name)
+    await s.fleet.tell(guest.namespace, Verb.START, guest.name)
     return mine
 
 
@@ -132,7 +132,7 @@ async def test_a_console_shows_the_guests_screen_and_types_into_it(tmp_path: Pat
             await until_text(s, guest, 8)  # "Booting from ROM..."
             booted = await shows_what_qemu_has(s, guest, page)
             assert booted not in (before, after)
-            await s.fleet.control("lab", Verb.KILL, "web1")
+            await s.fleet.tell("lab", Verb.KILL, "web1")
             await expect(page.locator("#reason")).to_have_text("The VM is QUIT. Start it to get its console back.")
             await expect(page.locator("#state")).to_have_text("QUIT")
 
@@ -157,7 +157,7 @@ async def test_screens_are_shown_side_by_side(tmp_path: Path) -> None:
         for name in ("web1", "web2", "held"):
             await s.fleet.boot(name)
         for name in ("web1", "web2"):
-            await s.fleet.control("minimega", Verb.START, name)
+            await s.fleet.tell("minimega", Verb.START, name)
         s.fleet.add(Guest("old", state="QUIT"))
         async with browsing(s.url) as page:
             await page.get_by_role("button", name="Screens").click()

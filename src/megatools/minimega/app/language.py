@@ -5,6 +5,7 @@ from __future__ import annotations
 from megatools.minimega.commands import (
     bridges,
     dnsmasq,
+    file,
     general,
     log,
     namespaces,
@@ -38,6 +39,7 @@ def registry() -> Registry[Services]:
         taps.family,
         bridges.family,
         dnsmasq.family,
+        file.family,
         web.family,
         shell.family,
         log.family,

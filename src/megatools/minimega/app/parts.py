@@ -28,6 +28,10 @@ from megatools.minimega.cluster.host_check import HostCheck
 from megatools.minimega.cluster.host_facts import Commitments, HostFacts
 from megatools.minimega.cluster.hosts import LocalHosts
 from megatools.minimega.commands.services import Services
+from megatools.minimega.files.fetching import ClusterFetcher
+from megatools.minimega.files.images import Images
+from megatools.minimega.files.library import Library
+from megatools.minimega.files.store import FileStore
 from megatools.minimega.lang.call import ActiveNamespace
 from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
@@ -45,6 +49,7 @@ from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
 from megatools.minimega.vm.lifecycle import ALIVE
 from megatools.minimega.vm.settings import VmSettings
+from megatools.minimega.web.everywhere import EveryFleet
 from megatools.minimega.web.local import LocalFleet
 from megatools.minimega.web.server import WebServer
 
@@ -121,17 +126,23 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         )
         namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
         programs = Programs(supervisor, home.base / "background")
-        handlers = _handlers(settings, stack, fleet, programs)
-        here = LocalHosts(host, handlers)
         mesh: Mesh = MemoryNetwork().join(host)  # a mesh of one, until the daemon joins one
+        library = Library(mesh, FileStore(home.files), supervisor)
+        handlers = _handlers(settings, stack, fleet, programs, Images(library))
+        here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
         hosts = MeshHosts(here, mesh, lambda _namespace: (host,), patience)
         fanout.serve(mesh, here, handlers, supervisor)
         active = ActiveNamespace()
-        web = WebServer(LocalFleet(hosts, fleet), supervisor)
-        services = Services(hosts, namespaces, active, web, control, logs, home.files)
+        web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
+        services = Services(hosts, namespaces, active, web, control, logs, home.files, library)
         interpreter = Interpreter(
-            registry(), services, host=host, files=home.files, suggesters=suggesters(fleet, stack, namespaces)
+            registry(),
+            services,
+            host=host,
+            files=home.files,
+            suggesters=suggesters(fleet, stack, namespaces),
+            fetcher=ClusterFetcher(library),
         )
         yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web)
 
@@ -154,10 +165,10 @@ class FleetPromises:
 
 
 def _handlers(
-    settings: Settings, stack: NetworkStack, fleet: Fleet, programs: Programs
+    settings: Settings, stack: NetworkStack, fleet: Fleet, programs: Programs, images: Images
 ) -> dict[type[Operation], Handler]:
     return {
-        **vm_handlers(fleet),
+        **vm_handlers(fleet, images),
         **net_handlers(stack),
         **programs.handlers(),
         **HostFacts(FleetPromises(fleet)).handlers(),

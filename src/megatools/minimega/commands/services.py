@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from megatools.hostkit.logcontrol import LogControl
 from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
+from megatools.minimega.files.library import Library
 from megatools.minimega.lang.answer import Group, Groups, Response, response_of
 from megatools.minimega.lang.call import ActiveNamespace, Call
 from megatools.minimega.lang.operation import HostResult, Operation, Request
@@ -65,6 +66,7 @@ class Services:
     daemon: Daemon
     log: LogControl
     files: Path
+    library: Library
 
 
 Cmd: TypeAlias = Call[Services]

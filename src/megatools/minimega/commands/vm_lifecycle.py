@@ -22,7 +22,7 @@ async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Groups:
     """
     space = await call.services.namespaces.ensure(call.namespace)
     plans = await space.plan_launch(VmKind.KVM, name, config)
-    return await run(call, LaunchVms(tuple(plans)))
+    return await run(call, LaunchVms(tuple(plans), str(call.services.files.absolute())))
 
 
 @family.command("vm launch")

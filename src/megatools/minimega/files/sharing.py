@@ -121,7 +121,7 @@ class Sharing:
 
     async def _answer(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
         try:
-            question = msgspec.msgpack.decode(request, type=_Question)
+            question: _Question = msgspec.msgpack.decode(request, type=_Question)
         except msgspec.MsgspecError as error:
             raise ProtocolError("a question about files that is none") from error
         match question:

@@ -7,6 +7,7 @@ can be made to hang or crash.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,8 @@ from megatools.minimega.mesh.mesh import (
     Role,
     Stream,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class MemoryNetwork:
@@ -227,6 +230,8 @@ class MemoryMesh:
         """Serve a stream here; called by the node that opens it."""
         try:
             await acceptor(caller, request, stream)
+        except MegaError as error:
+            _log.info("a stream of %s was refused: %s", caller.name, chain_text(error))
         finally:
             stream.writer.close()
 

@@ -108,7 +108,7 @@ class Stream:
 
 # What serves calls: the caller and the request in, parts of the answer out; a MegaError raised is the caller's ERROR.
 Handler: TypeAlias = Callable[[Caller, bytes], AsyncIterator[bytes]]
-# What serves streams: ends when it is done with the stream; a MegaError raised before the first byte refuses it.
+# What serves streams: ends when it is done with the stream; a MegaError closes it, with the error told or logged.
 Acceptor: TypeAlias = Callable[[Caller, bytes, Stream], Awaitable[None]]
 # What finds a shared thing by name: the file its bytes are in. Raises NotFound or PermissionDenied.
 Opener: TypeAlias = Callable[[Caller, str], Path]

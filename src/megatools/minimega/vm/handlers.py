@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidState, chain_text, hint_of
+from megatools.hostkit.errors import InvalidState, NotFound, chain_text, hint_of
 from megatools.minimega.lang.answer import Answer, Table, rows_table
 from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.vm.fleet import Fleet
@@ -25,19 +28,31 @@ from megatools.minimega.vm.operations import (
     VmInfo,
 )
 from megatools.minimega.vm.pictures import write_picture
+from megatools.minimega.vm.plan import VmPlan
+from megatools.minimega.vm.relocation import image_paths, relocated
 from megatools.minimega.vm.rows import VmRow, VmSummary
 from megatools.minimega.vm.targets import VmNotFound
+
+_log = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """Brings images to this host."""
+
+    async def provide(self, paths: Iterable[str]) -> None:
+        """Fetch what is missing of some absolute paths and of what they rest on. Raises NotFound, Unavailable."""
 
 
 class _VmHandlers:
     """The handlers, as methods."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, images: Images | None) -> None:
         self._fleet = fleet
+        self._images = images
 
     async def launch(self, _namespace: str, op: LaunchVms) -> Answer:
-        """Errors come back per VM; the others are up."""
-        results = await self._fleet.launch(op.plans)
+        """Errors come back per VM; the others are up. Images that are not here are fetched first."""
+        results = await self._fleet.launch(await self._at_home(op))
         failed = [(result.name, result.error) for result in results if result.error is not None]
         if not failed:
             return Answer()
@@ -46,6 +61,22 @@ class _VmHandlers:
         lines = [f"{name}: {chain_text(error)}" for name, error in failed]
         done = f"{len(results) - len(failed)} of {len(results)} VMs were launched"
         raise InvalidState("\n".join(lines), hint="; ".join(part for part in (done, hint_of(failed[0][1])) if part))
+
+    async def _at_home(self, op: LaunchVms) -> Sequence[VmPlan]:
+        """The plans with images of the planner's file directory meant in ours, and those images here."""
+        here = self._fleet.files.absolute()
+        before = Path(op.files) if op.files else here
+        plans = [
+            msgspec.structs.replace(plan, config=relocated(plan.config, before, here)) if before != here else plan
+            for plan in op.plans
+        ]
+        if self._images is not None:
+            paths = {path for plan in plans for path in image_paths(plan.config)}
+            try:
+                await self._images.provide(paths)
+            except NotFound as error:  # the VMs that want it say so themselves, one by one
+                _log.info("%s", chain_text(error))
+        return plans
 
     async def start(self, namespace: str, op: StartVms) -> Answer:
         """The words that name no VM here."""
@@ -113,9 +144,9 @@ class _VmHandlers:
         return found.matched, found.unmatched
 
 
-def handlers(fleet: Fleet) -> Handlers:
+def handlers(fleet: Fleet, images: Images | None = None) -> Handlers:
     """The functions that carry the operations out on this host."""
-    of = _VmHandlers(fleet)
+    of = _VmHandlers(fleet, images)
     return {
         LaunchVms: of.launch,
         StartVms: of.start,

@@ -12,9 +12,10 @@ from megatools.minimega.vm.plan import VmPlan
 
 
 class LaunchVms(Operation, frozen=True):
-    """Launch these VMs, held."""
+    """Launch these VMs, held; `files` is the file directory of the host that planned them."""
 
     plans: tuple[VmPlan, ...]
+    files: str = ""
 
 
 class StartVms(Operation, frozen=True):

@@ -1,8 +1,8 @@
-"""Carry a console's bytes between a viewer and a VM's VNC socket; the web ring calls it.
+"""Carry a console's bytes between a viewer and a VM's VNC socket, near or far; the web ring calls it.
 
 Nothing is parsed and nothing is kept: each direction holds at most one chunk and waits while the other side is slow::
 
-    viewer --receive--> writer (drained) --> UNIX socket of the VM
+    viewer --receive--> writer (drained) --> UNIX socket of the VM, or a stream to the host that has it
     viewer <--send----- reader (64 KiB)  <--
 """
 
@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from megatools.hostkit.errors import Unavailable
 
 _CHUNK_BYTES = 65536
+
+Console: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+"""A connection to a VM's console."""
 
 
 class ViewerLeft(Unavailable):
@@ -41,16 +44,18 @@ class End(Enum):
     CONSOLE = "the VM closed its console"
 
 
-async def relay(viewer: Viewer, console: Path, *, timeout_s: float = 5.0) -> End:
-    """Connect to a VM's VNC socket and carry bytes both ways until one side ends.
-
-    `timeout_s` bounds the connecting only. Raises Unavailable when no console answers.
-    """
+async def connect(socket: Path, *, timeout_s: float = 5.0) -> Console:
+    """Connect to a VM's VNC socket on this host. Raises Unavailable when no console answers."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(str(console), limit=_CHUNK_BYTES)
+            return await asyncio.open_unix_connection(str(socket), limit=_CHUNK_BYTES)
     except (OSError, TimeoutError) as error:
         raise Unavailable("the VM's console does not answer") from error
+
+
+async def relay(viewer: Viewer, console: Console) -> End:
+    """Carry bytes both ways until one side ends; the console is closed then."""
+    reader, writer = console
     try:
         async with asyncio.TaskGroup() as group:
             directions = {group.create_task(_to_guest(viewer, writer)), group.create_task(_to_viewer(reader, viewer))}

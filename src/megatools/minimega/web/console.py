@@ -43,10 +43,9 @@ async def serve_console(websocket: WebSocket, fleet: FleetView) -> None:
     await websocket.accept("binary" if "binary" in offered else None)
     viewer = _WebsocketViewer(websocket)
     try:
-        row = find_row(
-            rows_of(await fleet.table()), websocket.path_params["vm"], websocket.path_params.get("namespace")
-        )
-        end = await relay(viewer, fleet.console(row["namespace"], row["uuid"]))
+        words = websocket.path_params
+        row = find_row(rows_of(await fleet.table()), words["vm"], words.get("namespace"), fleet.host)
+        end = await relay(viewer, await fleet.console(row))
     except MegaError as error:
         await _close(websocket, NO_CONSOLE, user_text(error))
         return

@@ -6,6 +6,7 @@ Without a namespace in front, an address means the VM of that name in any namesp
     /NS/vm/NAME/connect/                    a console               .../connect/ws    its websocket
     /NS/vm/NAME/screenshot.png?size=PX      the screen              /vms/events       changes (server-sent events)
     POST /NS/vm/NAME/start|stop|kill        the buttons             /HOST/5900+ID     era-1 address of a console
+    /hosts                                  hosts and their mesh    /hosts.json       the same as JSON
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Pages:
         """The whole site, without its guard."""
         routes: list[BaseRoute] = [
             Route("/", self._list),
+            Route("/hosts", self._hosts),
+            Route("/hosts.json", self._hosts_json),
             Mount("/static", Assets(lambda: STATIC)),
             Mount("/novnc", Assets(self._novnc)),
             *self._routes(""),
@@ -75,7 +78,8 @@ class Pages:
         return rows_of(await self._fleet.table())
 
     async def _row(self, request: Request) -> Row:
-        return find_row(await self._rows(), request.path_params["vm"], request.path_params.get("namespace"))
+        words = request.path_params
+        return find_row(await self._rows(), words["vm"], words.get("namespace"), self._fleet.host)
 
     async def _list(self, request: Request) -> Response:
         return FileResponse(STATIC / "vms.html")
@@ -84,16 +88,20 @@ class Pages:
         name = request.path_params["namespace"]
         if any(row["namespace"] == name for row in await self._rows()):
             return RedirectResponse(f"/{quote(name)}/vms", 307)
-        if name == self._fleet.host:  # era 1: the page of a host
-            return RedirectResponse("/", 307)
+        if name in {row["name"] for row in await self._fleet.hosts()}:  # era 1: the page of a host
+            return RedirectResponse(f"/vms#{quote(name)}", 307)
         raise NotFound(f'no page "/{name}"', hint="the list of VMs is at /")
+
+    async def _hosts(self, request: Request) -> Response:
+        return FileResponse(STATIC / "hosts.html")
+
+    async def _hosts_json(self, request: Request) -> Response:
+        return Response(msgspec.json.encode(await self._fleet.hosts()), media_type="application/json")
 
     async def _info(self, request: Request) -> Response:
         namespace = request.path_params.get("namespace")
         rows = [
-            {"host": self._fleet.host, **row}
-            for row in await self._rows()
-            if row["state"] not in _DEAD and namespace in (None, row["namespace"])
+            row for row in await self._rows() if row["state"] not in _DEAD and namespace in (None, row["namespace"])
         ]
         return Response(msgspec.json.encode(rows), media_type="application/json")
 
@@ -105,7 +113,7 @@ class Pages:
     async def _console(self, request: Request) -> Response:
         row = await self._row(request)
         if "namespace" not in request.path_params:
-            return RedirectResponse(_console_path(row), 307)
+            return RedirectResponse(self._console_path(row), 307)
         return FileResponse(STATIC / "console.html")
 
     async def _slash(self, request: Request) -> Response:
@@ -114,7 +122,14 @@ class Pages:
     async def _old_console(self, request: Request) -> Response:
         vm_id = str(int(request.path_params["port"]) - _VNC_BASE_PORT)
         rows = [row for row in await self._rows() if row["id"] == vm_id]
-        return RedirectResponse(_console_path(find_row(rows, vm_id)), 307)
+        host = request.path_params["host"]
+        there = [row for row in rows if row["host"] == host]
+        return RedirectResponse(self._console_path(find_row(there or rows, vm_id, near=self._fleet.host)), 307)
+
+    def _console_path(self, row: Row) -> str:
+        """By name on this host; the same name may be in use on others."""
+        vm = row["name" if row["host"] == self._fleet.host else "uuid"]
+        return f"/{quote(row['namespace'], safe='')}/vm/{quote(vm, safe='')}/connect/"
 
     async def _websocket(self, websocket: WebSocket) -> None:
         await serve_console(websocket, self._fleet)
@@ -125,7 +140,7 @@ class Pages:
             raise InvalidInput(f'size "{size}" is not a number of pixels in 0..{_MAX_SIDE_PX}')
         row = await self._row(request)
         async with self._screens:
-            png = await self._fleet.screenshot(row["namespace"], row["uuid"], int(size))
+            png = await self._fleet.screenshot(row, int(size))
         return Response(png, media_type="image/png")
 
     async def _control(self, request: Request) -> Response:
@@ -133,12 +148,8 @@ class Pages:
         if word not in list(Verb):
             raise NotFound(f'a VM cannot be told to "{word}"', hint=f"one of: {', '.join(Verb)}")
         row = await self._row(request)
-        await self._fleet.control(row["namespace"], Verb(word), row["uuid"])
+        await self._fleet.control(row, Verb(word))
         return PlainTextResponse("")
-
-
-def _console_path(row: Row) -> str:
-    return f"/{quote(row['namespace'], safe='')}/vm/{quote(row['name'], safe='')}/connect/"
 
 
 async def _refused(request: Request, error: Exception) -> Response:

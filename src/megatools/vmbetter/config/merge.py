@@ -17,7 +17,7 @@ from megatools.vmbetter.config.recipe import Entry, Recipe
 from megatools.vmbetter.config.source import ConfigError, Source, read
 
 DEFAULT_CONSTRAINTS = frozenset({"debian", "amd64"})
-# An overlay that stands for these tools themselves: see stages/project
+# An overlay that stands for these tools themselves: see hostkit/bundle
 PROJECT_OVERLAY = "@megatools"
 # Debian policy 5.6.1, with apt's "/suite", "=version" and ":architecture" behind it
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")

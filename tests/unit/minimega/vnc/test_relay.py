@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from megatools.hostkit.errors import Unavailable
-from megatools.minimega.vnc.relay import End, ViewerLeft, relay
+from megatools.minimega.vnc.relay import End, ViewerLeft, connect, relay
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -44,7 +44,7 @@ async def with_console(path: Path, serve: Serve, viewer: QueueViewer) -> End:
             served.set()
 
     async with await asyncio.start_unix_server(serving, str(path)), asyncio.timeout(10):
-        end = await relay(viewer, path)
+        end = await relay(viewer, await connect(path))
         await served.wait()
         return end
 
@@ -114,4 +114,4 @@ async def test_a_slow_viewer_holds_the_console_back(tmp_path: Path) -> None:
 
 async def test_no_console(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
-        await relay(QueueViewer(), tmp_path / "absent")
+        await connect(tmp_path / "absent")

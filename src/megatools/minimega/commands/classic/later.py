@@ -47,7 +47,6 @@ MODERN = (
     "debug memory",
     "deploy",
     "disk",
-    "file",
     "log filter",
     "log mesh",
     "log ring",

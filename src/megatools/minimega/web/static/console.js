@@ -11,8 +11,12 @@ let retry = 0;
 let wait = 500;
 let signedOut = false;
 
-document.title = `${name}: minimega`;
-at("name").textContent = name;
+function showName(text) {
+  document.title = `${text}: minimega`;
+  at("name").textContent = text;
+}
+
+showName(name);
 at("namespace").textContent = namespace;
 
 function notice(text, canRetry = false) {
@@ -100,9 +104,11 @@ for (const verb of ["start", "stop", "kill"]) {
   });
 }
 
-follow((vms) => {
+follow((vms, host) => {
   const before = vm;
-  vm = [...vms.values()].find((one) => one.name === name && one.namespace === namespace) ?? null;
+  const mine = [...vms.values()].filter((one) => one.namespace === namespace && (one.uuid === name || one.name === name));
+  vm = mine.find((one) => one.host === host) ?? mine[0] ?? null;
+  if (vm) showName(vm.host === host ? vm.name : `${vm.name} on ${vm.host}`);
   known = true;
   show();
   if (vm && !isDead(vm) && (!before || isDead(before))) { wait = 500; connect(); }

@@ -10,7 +10,9 @@ export const prefix = () => {
   return namespace === null ? "" : "/" + encodeURIComponent(namespace);
 };
 
-export const vmPath = (vm) => `/${encodeURIComponent(vm.namespace)}/vm/${encodeURIComponent(vm.name)}`;
+// By name on this host; other hosts may have a VM of the same name.
+let ownHost = "";
+export const vmPath = (vm) => `/${encodeURIComponent(vm.namespace)}/vm/${encodeURIComponent(vm.host === ownHost ? vm.name : vm.uuid)}`;
 
 export const isDead = (vm) => vm.state === "QUIT" || vm.state === "ERROR";
 
@@ -21,7 +23,7 @@ export function follow(onChange, onLink) {
   const take = (event) => {
     const body = JSON.parse(event.data);
     if (event.type === "snapshot") {
-      host = body.host;
+      host = ownHost = body.host;
       vms.clear();
     }
     for (const vm of body.vms) vms.set(vm.uuid, vm);

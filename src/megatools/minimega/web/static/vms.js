@@ -48,8 +48,8 @@ function newRow(uuid) {
   const row = make("tr");
   row.dataset.uuid = uuid;
   const cells = Object.fromEntries(
-    ["state", "name", "id", "namespace", "memory", "vcpus", "vlan", "ip", "tags", "actions"].map((key) => {
-      const cell = make("td", { name: "name", actions: "actions", id: "number", memory: "number", vcpus: "number" }[key]);
+    ["state", "name", "host", "id", "namespace", "memory", "vcpus", "vlan", "ip", "tags", "actions"].map((key) => {
+      const cell = make("td", { name: "name", host: "many", actions: "actions", id: "number", memory: "number", vcpus: "number" }[key]);
       row.append(cell);
       return [key, cell];
     }),
@@ -70,6 +70,7 @@ function fillRow(parts, vm) {
   showState(parts.state, vm);
   setText(parts.link, vm.name);
   parts.link.href = `${vmPath(vm)}/connect/`;
+  setText(cells.host, vm.host);
   setText(cells.id, vm.id);
   setText(cells.namespace, vm.namespace);
   setText(cells.memory, vm.memory ? `${vm.memory} MB` : "");
@@ -117,11 +118,11 @@ function fillCard(parts, vm) {
 const naturally = new Intl.Collator("en", { numeric: true });
 
 function order(a, b) {
-  return naturally.compare(a.namespace, b.namespace) || naturally.compare(a.id, b.id) || naturally.compare(a.name, b.name);
+  return naturally.compare(a.namespace, b.namespace) || naturally.compare(a.host, b.host) || naturally.compare(a.id, b.id) || naturally.compare(a.name, b.name);
 }
 
 function matches(vm, words) {
-  const text = [vm.name, vm.id, vm.state, vm.namespace, vm.vlan, vm.ip, vm.ip6, vm.tags, vm.uuid].join(" ").toLowerCase();
+  const text = [vm.name, vm.host, vm.id, vm.state, vm.namespace, vm.vlan, vm.ip, vm.ip6, vm.tags, vm.uuid].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
@@ -146,6 +147,7 @@ function draw() {
   const words = at("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const all = [...vms.values()];
   const shown = all.filter((vm) => matches(vm, words)).sort(order);
+  document.body.classList.toggle("one-host", new Set(all.map((vm) => vm.host)).size < 2);
   const running = all.filter((vm) => vm.state === "RUNNING").length;
   setText(at("counts"), all.length ? `${all.length} VM${all.length === 1 ? "" : "s"}, ${running} running` : "");
   at("empty").hidden = all.length > 0;
@@ -179,6 +181,7 @@ function choose(name) {
 at("filter").addEventListener("input", draw);
 at("unfilter").addEventListener("click", () => { at("filter").value = ""; draw(); at("filter").focus(); });
 at("as-list").addEventListener("click", () => choose("list"));
+if (location.hash) at("filter").value = decodeURIComponent(location.hash.slice(1));
 at("as-screens").addEventListener("click", () => choose("screens"));
 follow((now, host) => { vms = now; setText(at("host"), host); draw(); }, (state) => showLink(at("link"), state));
 refreshScreens();

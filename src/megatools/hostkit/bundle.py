@@ -1,8 +1,8 @@
-"""The overlay `@megatools`: these tools themselves, ready to run, for images of cluster nodes.
+"""These tools themselves as a tree to put on another machine: images of cluster nodes, hosts they are deployed to.
 
-Called by the overlays' stage. Made from the place vmbetter runs in, without a network: the project's files under
-/opt/megatools, and beside them a virtual environment with the Python packages that are installed here. The image's
-Python must be of the same version, which a config can check by starting one of the programs.
+Anyone may call it. Made from the place this program runs in, without a network: the project's files under
+/opt/megatools, and beside them a virtual environment with the Python packages that are installed here. The other
+machine's Python must be of the same version, which starting one of the programs shows.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from importlib import metadata
 from pathlib import Path
 
 from megatools.hostkit.errors import Unavailable
-from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 
 FORMAT = 1
-_HOME = "opt/megatools"
+HOME = "opt/megatools"
 _FOLDERS = ("bin", "scripts", "src", "misc", "examples", "requirements")
 _FILES = ("README.md", "LICENSE", "pyproject.toml", "all.bash")
-_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-_SITE = f"{_HOME}/.venv/lib/{_PYTHON}/site-packages"
-_PROGRAMS = ("minimega", "igor", "vmbetter")
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+_SITE = f"{HOME}/.venv/lib/{PYTHON}/site-packages"
 
 
 def folder(cache: Path) -> Path:
-    """The overlay's folder, in a folder of the cache; made anew when something of the project has changed."""
+    """The tree, in a folder of a cache; made anew when something of the project has changed."""
     sources = dict(_sources())
-    rows = [f"{FORMAT} {_PYTHON}"]
+    rows = [f"{FORMAT} {PYTHON}"]
     for inside, path in sorted(sources.items()):
         status = path.lstat()
         rows.append(f"{inside} {path} {status.st_mode} {status.st_size} {status.st_mtime_ns}")
@@ -47,7 +45,7 @@ def folder(cache: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, place, follow_symlinks=False)
     _environment(aside)
-    for path in (aside / _HOME / "src", aside / _SITE):
+    for path in (aside / HOME / "src", aside / _SITE):
         inside_image = "/" + str(path.relative_to(aside))
         compileall.compile_dir(
             path, quiet=2, ddir=inside_image, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -61,22 +59,22 @@ def folder(cache: Path) -> Path:
 
 def home() -> Path:
     """Where the project is that runs now. Raises Unavailable when it is not a whole project."""
-    found = Path(__file__).resolve().parents[4]
+    found = Path(__file__).resolve().parents[3]
     if not (found / "scripts/install").is_file():
-        raise Unavailable(f'overlay "{PROJECT_OVERLAY}" needs the whole project, which "{found}" is not')
+        raise Unavailable(f'"{found}" is not the whole project, which is needed to put it elsewhere')
     return found
 
 
 def _sources() -> Iterator[tuple[str, Path]]:
-    """Every file of the overlay that is copied: its path in the image and here."""
+    """Every file of the tree that is copied: its path there and here."""
     top = home()
     for name in _FOLDERS:
         for path in sorted((top / name).rglob("*")):
             if (path.is_file() or path.is_symlink()) and "__pycache__" not in path.parts and path.suffix != ".pyc":
-                yield f"{_HOME}/{path.relative_to(top)}", path
+                yield f"{HOME}/{path.relative_to(top)}", path
     for name in _FILES:
         if (top / name).is_file():
-            yield f"{_HOME}/{name}", top / name
+            yield f"{HOME}/{name}", top / name
     for package in _needed("megatools", set()):
         for file in package.files or ():
             path = Path(str(file.locate()))
@@ -105,20 +103,21 @@ def _needed(name: str, seen: set[str]) -> Iterator[metadata.Distribution]:
 
 def _environment(aside: Path) -> None:
     """The virtual environment's own files, and the programs where a shell finds them."""
-    environment = aside / _HOME / ".venv"
+    environment = aside / HOME / ".venv"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin/python3").symlink_to("/usr/bin/python3")
     (environment / "bin/python").symlink_to("python3")
     (environment / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    (aside / _SITE / "megatools.pth").write_text(f"/{_HOME}/src\n")
+    (aside / _SITE / "megatools.pth").write_text(f"/{HOME}/src\n")
     links = aside / "usr/local/bin"
     links.mkdir(parents=True)
     starts = {entry.name: entry.value for entry in metadata.distribution("megatools").entry_points}
-    for program in _PROGRAMS:
-        module, _, function = starts[program].partition(":")
+    for program, start in starts.items():
+        module, _, function = start.partition(":")
         script = environment / "bin" / program
         script.write_text(
-            f"#!/{_HOME}/.venv/bin/python3\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+            f"#!/{HOME}/.venv/bin/python3\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
         )
         script.chmod(0o755)
-        (links / program).symlink_to(f"/{_HOME}/bin/{program}")
+        if (aside / HOME / "bin" / program).exists():
+            (links / program).symlink_to(f"/{HOME}/bin/{program}")

@@ -1,0 +1,264 @@
+"""The pages' view of all hosts: this one's VMs and those its peers tell of; consoles through the mesh. Made by `app`.
+
+::
+
+    viewers here --> watch: a call to each member's service `vms`, which sends its table after every change
+    console of a VM elsewhere --> stream to that member's service `console` --> its VNC socket
+
+Every host answers, with pages of its own or without. Nothing but consoles of known VMs can be reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from megatools.hostkit.errors import PermissionDenied, ProtocolError
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster.host_facts import HostInfo
+from megatools.minimega.cluster.hosts import Hosts
+from megatools.minimega.lang.answer import Table
+from megatools.minimega.lang.operation import HostResult, Request
+from megatools.minimega.mesh.mesh import Arrival, Caller, Mesh, Role, Stream
+from megatools.minimega.vnc.relay import Console
+from megatools.minimega.web.fleet import Row, Verb
+from megatools.minimega.web.local import LocalFleet
+
+VMS, CONSOLE, LINKS = "vms", "console", "vms links"
+_FOLLOW, _ONCE = b"follow", b"once"
+_log = logging.getLogger(__name__)
+_SPACING_S = 0.1  # between two tables of one host: a hundred VMs that start at once are a few tables, not a hundred
+_WATCH_S = 3600.0
+_ONCE_S = 2.0
+_AGAIN_S = 1.0
+_CHUNK_BYTES = 65536
+
+
+class ConsoleWanted(msgspec.Struct, frozen=True):
+    """The request of a console's stream: the namespace and the UUID of the VM."""
+
+    namespace: str
+    vm: str
+
+
+class EveryFleet:
+    """Satisfies `FleetView` for a mesh of any size, one included."""
+
+    def __init__(self, local: LocalFleet, hosts: Hosts, mesh: Mesh, supervisor: Supervisor) -> None:
+        self._local = local
+        self._hosts = hosts
+        self._mesh = mesh
+        self._supervisor = supervisor
+        self._tables: dict[str, Table] = {}
+        self._listeners: set[asyncio.Event] = set()
+        self._watching: asyncio.Task[None] | None = None
+        mesh.serve(VMS, self._tell)
+        mesh.serve(LINKS, self._tell_links)
+        mesh.accept(CONSOLE, self._take)
+
+    @property
+    def host(self) -> str:
+        """The name of this host."""
+        return self._local.host
+
+    async def table(self) -> Table:
+        """Every VM of every host that told of its own."""
+        local = self._local.table()
+        if not self._listeners:
+            await self._ask_all()
+        rows = list(local.rows)
+        for _, table in sorted(self._tables.items()):
+            if table.header == local.header:  # a peer of another version may have other columns
+                rows += table.rows
+        return Table(local.header, tuple(rows))
+
+    async def hosts(self) -> Sequence[Mapping[str, str]]:
+        """What each host is, has and is connected to."""
+        names = [self.host, *(member.name for member in self._mesh.members())]
+        results = await self._hosts.run(Request("minimega", HostInfo(), tuple(dict.fromkeys(names))))
+        links = await self._links(names)
+        found = {result.host: _line(result, links.get(result.host, ())) for result in results}
+        found[self.host] = {**found[self.host], "state": "here"}
+        return [found[name] for name in dict.fromkeys(names) if name in found]
+
+    async def changes(self) -> AsyncIterator[object]:
+        """Yields whenever something about a VM changed, here or elsewhere; the others are watched meanwhile."""
+        news = asyncio.Event()
+        self._listeners.add(news)
+        if self._watching is None:
+            self._watching = self._supervisor.start("watch the VMs of all hosts", self._watch())
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                yield None
+        finally:
+            self._listeners.discard(news)
+            if not self._listeners and self._watching is not None:
+                self._watching.cancel()
+                self._watching = None
+
+    async def console(self, vm: Row) -> Console:
+        """A connection to a VM's console, wherever it is."""
+        if vm["host"] == self.host:
+            return await self._local.console(vm["namespace"], vm["uuid"])
+        request = msgspec.msgpack.encode(ConsoleWanted(vm["namespace"], vm["uuid"]))
+        stream = await self._mesh.open(vm["host"], CONSOLE, request)
+        return stream.reader, stream.writer
+
+    async def screenshot(self, vm: Row, max_px: int) -> bytes:
+        """A VM's screen as PNG, wherever it is."""
+        return await self._local.screenshot(vm, max_px)
+
+    async def control(self, vm: Row, verb: Verb) -> None:
+        """Start, stop or kill one VM, wherever it is."""
+        await self._local.control(vm, verb)
+
+    # ---- watching others, while somebody watches us
+
+    def _notify(self) -> None:
+        for news in self._listeners:
+            news.set()
+
+    async def _watch(self) -> None:
+        """Follow this host and every member there is; ends when it is cancelled."""
+        following: dict[str, asyncio.Task[None]] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_local())
+                while True:
+                    members = {member.id: member.name for member in self._mesh.members() if not member.doubled}
+                    for gone in following.keys() - members.keys():
+                        following.pop(gone).cancel()
+                    for member_id, name in members.items():
+                        if member_id not in following:
+                            following[member_id] = group.create_task(self._follow(name))
+                    await self._membership_changes()
+        finally:
+            self._tables.clear()
+
+    async def _membership_changes(self) -> None:
+        """Wait for a member to come or go, or a while: events between two waits are seen then."""
+        try:
+            async with asyncio.timeout(_AGAIN_S), aclosing(self._mesh.events()) as events:  # type: ignore[type-var]
+                async for _ in events:
+                    return
+        except TimeoutError:
+            return
+
+    async def _follow_local(self) -> None:
+        async for _ in self._local.changes():
+            self._notify()
+
+    async def _follow(self, host: str) -> None:
+        """Take a host's tables as they come, until it is no member any more."""
+        try:
+            while True:
+                async with aclosing(self._mesh.call([host], VMS, _FOLLOW, timeout_s=_WATCH_S)) as arrivals:  # type: ignore[type-var]
+                    async for arrival in arrivals:
+                        self._heard(arrival)
+                await asyncio.sleep(_AGAIN_S)  # it refused or broke off: not more often than this
+        finally:
+            if self._tables.pop(host, None) is not None:
+                self._notify()
+
+    def _heard(self, arrival: Arrival) -> None:
+        if arrival.ending is None:
+            self._tables[arrival.host] = msgspec.msgpack.decode(arrival.payload, type=Table)
+            self._notify()
+        elif arrival.error:
+            _log.info("VMs of %s: %s", arrival.host, arrival.error)
+
+    async def _ask_all(self) -> None:
+        """The tables of all members, once; who does not answer in time has no VMs."""
+        names = [member.name for member in self._mesh.members() if not member.doubled]
+        self._tables.clear()
+        async for arrival in self._mesh.call(names, VMS, _ONCE, timeout_s=_ONCE_S):
+            self._heard(arrival)
+
+    async def _links(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Whom each host is connected to, of those that say."""
+        found: dict[str, list[str]] = {}
+        async for arrival in self._mesh.call(names, LINKS, b"", timeout_s=_ONCE_S):
+            if arrival.ending is None:
+                found[arrival.host] = msgspec.msgpack.decode(arrival.payload, type=list[str])
+        return found
+
+    # ---- answering others
+
+    async def _tell(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+        news = asyncio.Event()
+        listening = asyncio.create_task(self._listen(news))
+        await asyncio.sleep(0)  # it listens before the first look, so that nothing is missed between two looks
+        shown: Table | None = None
+        try:
+            while True:
+                news.clear()
+                table = _visible(self._local.table(), caller)
+                if table != shown:
+                    shown = table
+                    yield msgspec.msgpack.encode(table)
+                if request == _ONCE:
+                    return
+                await news.wait()
+                await asyncio.sleep(_SPACING_S)
+        finally:
+            listening.cancel()
+
+    async def _listen(self, news: asyncio.Event) -> None:
+        async for _ in self._local.changes():
+            news.set()
+
+    async def _tell_links(self, _caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+        yield msgspec.msgpack.encode(sorted({link.peer for link in await self._mesh.links()}))
+
+    async def _take(self, caller: Caller, request: bytes, stream: Stream) -> None:
+        """Carry a console's bytes until either side ends."""
+        try:
+            wanted = msgspec.msgpack.decode(request, type=ConsoleWanted)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError("a console is asked for wrongly") from error
+        if caller.role is not Role.FULL or caller.namespace not in ("", wanted.namespace):
+            raise PermissionDenied(f'"{caller.name}" may not use consoles of namespace "{wanted.namespace}"')
+        reader, writer = await self._local.console(wanted.namespace, wanted.vm)
+        try:
+            pumps = {
+                asyncio.create_task(_pump(stream.reader, writer)),
+                asyncio.create_task(_pump(reader, stream.writer)),
+            }
+            _, rest = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in rest:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            writer.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(_CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
+    except OSError as error:
+        _log.debug("a console ended: %s", error)
+
+
+def _visible(table: Table, caller: Caller) -> Table:
+    """What a caller limited to a namespace may see."""
+    if not caller.namespace:
+        return table
+    at = table.header.index("namespace")
+    return Table(table.header, tuple(row for row in table.rows if row[at] == caller.namespace))
+
+
+def _line(result: HostResult, links: Sequence[str]) -> Mapping[str, str]:
+    """A host as the page shows it."""
+    shown = {"name": result.host, "links": ",".join(links)}
+    if result.answer is None or result.answer.table is None:
+        return {**shown, "state": result.error.partition("\n")[0] or result.outcome.value}
+    table = result.answer.table
+    return {**dict(zip(table.header, table.rows[0], strict=True)), **shown, "state": "connected"}
