@@ -20,6 +20,7 @@ from megatools.minimega.app.completion import suggesters
 from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
+from megatools.minimega.app.meshing import DaemonMesh, make_mesh
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster import fanout
 from megatools.minimega.cluster.calling import Patience
@@ -35,8 +36,6 @@ from megatools.minimega.files.store import FileStore
 from megatools.minimega.lang.call import ActiveNamespace
 from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
-from megatools.minimega.mesh.memory import MemoryNetwork
-from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.operations import handlers as net_handlers
 from megatools.minimega.net.ports import OvsSettings
@@ -67,12 +66,17 @@ class Parts:
     namespaces: Namespaces
     programs: Programs
     web: WebServer
+    mesh: DaemonMesh
 
     async def recover(self) -> None:
-        """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs."""
+        """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs.
+
+        Only then is this host a member of the mesh: what it is asked, it can answer.
+        """
         await self.stack.recover()
         await self.fleet.recover()
         self.namespaces.recover()
+        self.mesh.announce()
 
     @property
     def has_saved(self) -> bool:
@@ -82,7 +86,13 @@ class Parts:
     async def release(self, *, remove: bool) -> None:
         """Let go of everything; with `remove`, take it down first. Goes on after a failure and raises the first."""
         failures: list[MegaError] = []
-        steps = [self.web.stop(), self.fleet.close(kill=remove), self.stack.close(remove=remove), self.programs.close()]
+        steps = [
+            self.mesh.close(),
+            self.web.stop(),
+            self.fleet.close(kill=remove),
+            self.stack.close(remove=remove),
+            self.programs.close(),
+        ]
         if remove:
             steps.append(self.namespaces.forget())
         for step in steps:
@@ -101,6 +111,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
     host = facts.host_name()
     journal = Journal(home.journal, host)
     async with Supervisor("minimega") as supervisor:
+        mesh = make_mesh(settings, host, supervisor)
         owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
 
         def heard(mac: str) -> None:
@@ -126,7 +137,6 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         )
         namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
         programs = Programs(supervisor, home.base / "background")
-        mesh: Mesh = MemoryNetwork().join(host)  # a mesh of one, until the daemon joins one
         library = Library(mesh, FileStore(home.files), supervisor)
         handlers = _handlers(settings, stack, fleet, programs, Images(library))
         here = LocalHosts(host, handlers)
@@ -144,7 +154,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             suggesters=suggesters(fleet, stack, namespaces),
             fetcher=ClusterFetcher(library),
         )
-        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web)
+        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh)
 
 
 class FleetPromises:

@@ -59,6 +59,48 @@ class Settings:
             env="MINIMEGA_ADDRESS",
         ),
     )
+    mesh_open: bool = field(
+        default=False,
+        metadata=setting(
+            "be in a mesh without certificates: anyone on this network can command this host",
+            flag="mesh-open",
+            env="MINIMEGA_MESH_OPEN",
+        ),
+    )
+    degree: int = field(
+        default=0,
+        metadata=setting(
+            "above 0: say at the start how to be in a mesh, if this host is in none (every node knows all others)",
+            flag="degree",
+            env="MINIMEGA_DEGREE",
+        ),
+    )
+    context: str = field(
+        default="minimega",
+        metadata=setting(
+            "name of the mesh; meshes of different names never mix", flag="context", env="MINIMEGA_CONTEXT"
+        ),
+    )
+    port: int = field(
+        default=9000,
+        metadata=setting(
+            "port of the mesh, TCP and UDP; the one above it carries streams", flag="port", env="MINIMEGA_PORT"
+        ),
+    )
+    broadcast: str = field(
+        default="",
+        metadata=setting(
+            "multicast group, or a comma list of hosts to begin with, to find others; empty: a group of this mesh",
+            flag="broadcast",
+            env="MINIMEGA_BROADCAST",
+        ),
+    )
+    msa: float = field(
+        default=3.0,
+        metadata=setting(
+            "time without a sign of life after which a node counts as gone", flag="msa", env="MINIMEGA_MSA", unit="s"
+        ),
+    )
     accel: str = field(
         default="auto",
         metadata=setting("accelerator of QEMU: auto, kvm or tcg", flag="accel", env="MINIMEGA_ACCEL"),

@@ -1,0 +1,279 @@
+"""The mesh for real: Zenoh peers that all know each other, in an engine process that this keeps running.
+
+Put together by `app`; satisfies `mesh.mesh.Mesh`. Decision 0018 has the reasons and the measurements. ::
+
+    call --> Call ----Ask----> engine process ==== other engines ==== engine process --> Answering --> handlers
+               <--Replied/Finished--                                    <----Answer----
+
+    no address --> starting --> up --(ended | does not answer | address changed | certificates changed)--> starting
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from megatools.hostkit.errors import MegaError, NotFound, Unavailable, chain_text
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.mesh import frames, wire
+from megatools.minimega.mesh.answering import Answering
+from megatools.minimega.mesh.calls import HERE, Call, absent, doubled
+from megatools.minimega.mesh.engine_config import introducer_config
+from megatools.minimega.mesh.engine_keeper import EngineKeeper
+from megatools.minimega.mesh.local import run_here
+from megatools.minimega.mesh.membership import Membership
+from megatools.minimega.mesh.mesh import (
+    Acceptor,
+    Arrival,
+    Handler,
+    Link,
+    Member,
+    MemberEvent,
+    MeshStatus,
+    Opener,
+    Stream,
+)
+from megatools.minimega.mesh.plan import MeshPlan
+from megatools.minimega.mesh.scouting import endpoints, with_port
+
+_log = logging.getLogger(__name__)
+_DIAL_S = 12.0
+
+
+class ZenohMesh:
+    """This node's end of the mesh."""
+
+    def __init__(self, plan: MeshPlan, supervisor: Supervisor) -> None:
+        self._plan = plan
+        self._supervisor = supervisor
+        self._membership = Membership(plan.name, must_prove=plan.security == "tls")
+        self._answering = Answering(plan.name, plan.trust, supervisor, self._send)
+        self._keeper = EngineKeeper(plan, self._hear, self._down)
+        self._calls: dict[int, Call] = {}
+        self._here: dict[int, asyncio.Task[None]] = {}
+        self._numbers = itertools.count(1)
+        self._run = os.urandom(8)
+        self._queues: set[asyncio.Queue[MemberEvent | None]] = set()
+        self._links: dict[tuple[str, str, str], frames.LinkSeen] = {}
+
+    def start(self) -> None:
+        """Start the engine and look for others; returns at once."""
+        self._supervisor.start("mesh", self._keeper.keep())
+
+    def announce(self) -> None:
+        """Be a member, once this node can answer what it is asked."""
+        self._keeper.announce()
+
+    @property
+    def name(self) -> str:
+        """This node's name."""
+        return self._plan.name
+
+    def members(self) -> Sequence[Member]:
+        """The other nodes that can be reached now."""
+        return self._membership.members()
+
+    def status(self) -> MeshStatus:
+        """What it is and, in `detail`, what is wrong."""
+        plan = self._plan
+        return MeshStatus(plan.security, plan.mode, plan.context, plan.port, self._keeper.trouble)
+
+    async def events(self) -> AsyncIterator[MemberEvent]:
+        """Comings and goings from now on."""
+        queue: asyncio.Queue[MemberEvent | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._queues.discard(queue)
+
+    # calls
+
+    async def call(
+        self, targets: Sequence[str], service: str, request: bytes, *, timeout_s: float
+    ) -> AsyncIterator[Arrival]:
+        """Ask nodes; one end per target."""
+        number = next(self._numbers)
+        call = self._begin(number, dict.fromkeys(targets), service, request, timeout_s)
+        timer = asyncio.get_running_loop().call_later(timeout_s, call.expire, timeout_s)
+        try:
+            while not call.over:
+                yield await call.take()
+        finally:
+            timer.cancel()
+            del self._calls[number]
+            self._give_up(number, call)
+
+    def _begin(self, number: int, targets: Iterable[str], service: str, request: bytes, timeout_s: float) -> Call:
+        asked: dict[str, str] = {}
+        refused: list[Arrival] = []
+        for name in targets:
+            found = self._membership.get(name)
+            if name == self.name:
+                asked[name] = HERE
+            elif not found:
+                refused.append(absent(name))
+            elif found[0].doubled:
+                refused.append(doubled(found))
+            else:
+                asked[name] = found[0].id
+        call = self._calls[number] = Call(asked)
+        for refusal in refused:
+            call.refuse(refusal)
+        if self.name in asked:
+            here = self._answering.run(self._plan.caller, service, request)
+            self._here[number] = self._supervisor.start(f"answer {service}", run_here(call, self.name, here))
+        self._ask(number, asked, service, request, timeout_s)
+        return call
+
+    def _ask(self, number: int, asked: dict[str, str], service: str, payload: bytes, timeout_s: float) -> None:
+        far = {name: identity for name, identity in asked.items() if identity != HERE}
+        if not far:
+            return
+        request = wire.Request(self._run, number, self.name, tuple(far.values()), service, timeout_s, payload)
+        encoded = wire.encode(request)
+        signed = wire.encode(wire.Signed(encoded, self._plan.trust.sign(encoded)))
+        # One question to all costs less than many to one each; who is not meant drops it.
+        most = len(far) > 1 and 2 * len(far) >= len(self._membership.members())
+        self._send(frames.Ask(number, () if most else tuple(far), signed, timeout_s + 1))
+
+    def _give_up(self, number: int, call: Call) -> None:
+        """Nobody listens any more: stop what still runs."""
+        here = self._here.pop(number, None)
+        if here is not None:
+            here.cancel()
+        if left := call.far:
+            self._send(frames.Forget(number))
+            self._ask(next(self._numbers), left, wire.STOP, number.to_bytes(8, "big"), 1.0)
+
+    def serve(self, service: str, handler: Handler) -> None:
+        """Answer calls of a service."""
+        self._answering.handlers[service] = handler
+
+    # streams and pulls
+
+    async def open(self, target: str, service: str, request: bytes) -> Stream:
+        """A byte stream over the side channel."""
+        return await self._plan.channel.open(self._member(target), service, request)
+
+    def accept(self, service: str, acceptor: Acceptor) -> None:
+        """Take streams of a service."""
+        self._plan.channel.accept(service, acceptor)
+
+    async def pull(self, target: str, name: str, offset: int, length: int, into: int) -> int:
+        """Copy from what a peer shares, over the side channel."""
+        return await self._plan.channel.pull(self._member(target), name, offset, length, into)
+
+    def share(self, opener: Opener) -> None:
+        """Say what peers may pull."""
+        self._plan.channel.share(opener)
+
+    def _member(self, name: str) -> Member:
+        found = self._membership.get(name)
+        if not found or name == self.name:
+            raise NotFound(f'node "{name}" is not in the mesh', hint="mesh list")
+        if found[0].doubled:
+            refusal = doubled(found)
+            raise Unavailable(refusal.error, hint=refusal.hint)
+        return found[0]
+
+    # who is connected to whom
+
+    async def dial(self, address: str) -> None:
+        """Make the mesh of the node at an address and ours one."""
+        where = with_port(address, self._plan.port)
+        settings = self._keeper.settings
+        if settings is None:
+            raise Unavailable("the mesh is not up", hint=self._keeper.trouble)
+        (endpoint,) = endpoints([where], settings.protocol)
+        config = introducer_config(settings, endpoint)
+        error = await self._keeper.outcome(lambda ticket: frames.Dial(ticket, endpoint, config), timeout_s=_DIAL_S)
+        if error:
+            raise Unavailable(error)
+
+    async def hangup(self, name: str) -> None:
+        """Drop the connection to a node."""
+        member = self._member(name)
+        error = await self._keeper.outcome(lambda ticket: frames.Cut(ticket, member.id), timeout_s=_DIAL_S)
+        if error:
+            raise Unavailable(error)
+
+    async def links(self) -> Sequence[Link]:
+        """The connections of this node."""
+        return tuple(
+            Link(self.name, self._membership.name_of(link.id) or link.certificate or link.id, link.far)
+            for link in self._links.values()
+        )
+
+    async def close(self) -> None:
+        """Leave; calls that run end LOST."""
+        await self._keeper.close()
+        self._down()
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+    # what the engine says
+
+    def _send(self, frame: frames.ToEngine) -> None:
+        self._keeper.send(frame)
+
+    def _hear(self, frame: frames.FromEngine) -> None:
+        try:
+            self._take(frame)
+        except MegaError as error:
+            _log.warning("mesh: %s", chain_text(error))
+
+    def _take(self, frame: frames.FromEngine) -> None:
+        match frame:
+            case frames.Replied(number, identity, payload) if number in self._calls:
+                self._calls[number].replied(identity, wire.read_reply(payload))
+            case frames.Finished(number, name) if number in self._calls:
+                self._calls[number].finished(name)
+            case frames.Asked(query, payload):
+                self._answering.asked(query, payload)
+            case frames.Sent(query):
+                self._answering.sent(query)
+            case _:
+                self._meet(frame)
+
+    def _meet(self, frame: frames.FromEngine) -> None:
+        match frame:
+            case frames.Opened(identity):
+                self._answering.id = identity
+            case frames.Token(name, identity, address, alive):
+                member = Member(name, identity, address)
+                self._tell(self._membership.came(member) if alive else self._membership.went(identity))
+            case frames.LinkSeen():
+                self._linked(frame)
+            case _:
+                pass  # for a call that is over
+
+    def _linked(self, link: frames.LinkSeen) -> None:
+        key = (link.id, link.near, link.far)
+        if not link.up:
+            self._links.pop(key, None)
+            return
+        self._links[key] = link
+        if link.certificate:
+            self._tell(self._membership.proved(link.id, link.certificate))
+
+    def _tell(self, events: Sequence[MemberEvent]) -> None:
+        for event in events:
+            if not event.joined:
+                self._answering.lost(event.member.name)
+                for call in self._calls.values():
+                    call.went(event.member.id)
+            for queue in self._queues:
+                queue.put_nowait(event)
+
+    def _down(self) -> None:
+        """The engine is gone, and with it all it carried."""
+        self._links.clear()
+        self._answering.stop()
+        self._tell(self._membership.clear())
+        for call in self._calls.values():
+            call.abandon("the mesh engine of this host was lost")

@@ -1,0 +1,152 @@
+"""The engine's configuration: what we know of a mesh, as the JSON that Zenoh reads. Pure.
+
+Called by `mesh.clique`. Why each value is what it is stands beside it; measurements are in decision 0018.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from megatools.minimega.mesh.scouting import Scouting, endpoints
+
+
+class Certificates(msgspec.Struct, frozen=True):
+    """Files of this node, PEM: the authority's certificate, our own with its chain, and its key."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+class EngineSettings(msgspec.Struct, frozen=True):
+    """What an engine is told: where it listens (`host:port`), where it looks, and how it proves itself."""
+
+    listen: str
+    interface: str
+    scouting: Scouting
+    lease_s: float
+    certificates: Certificates | None = None
+    denied: tuple[str, ...] = ()
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of all endpoints."""
+        return "tls" if self.certificates else "tcp"
+
+
+def engine_config(settings: EngineSettings) -> str:
+    """The configuration of a peer of the clique."""
+    config: dict[str, object] = {
+        "mode": "peer",
+        # An explicit address: `[::]` would tell the others about the bridges of all VM networks.
+        "listen": {"endpoints": endpoints([settings.listen], settings.protocol), "exit_on_failure": True},
+        "connect": {
+            "endpoints": endpoints(settings.scouting.seeds, settings.protocol),
+            "exit_on_failure": False,
+            "timeout_ms": 0,
+        },
+        "scouting": _scouting(settings),
+        "transport": _transport(settings),
+        "adminspace": {"enabled": False},
+        "plugins_loading": {"enabled": False},
+    }
+    if settings.denied:
+        config["access_control"] = _access(settings.denied)
+    return msgspec.json.encode(config).decode()
+
+
+def introducer_config(settings: EngineSettings, endpoint: str) -> str:
+    """The configuration of a session that only stands between our listener and a far one for a moment."""
+    config: dict[str, object] = {
+        "mode": "peer",
+        "listen": {"endpoints": []},
+        "connect": {
+            "endpoints": [*endpoints([settings.listen], settings.protocol), endpoint],
+            "exit_on_failure": True,
+            "timeout_ms": 5000,
+        },
+        "scouting": {
+            "delay": 0,
+            "multicast": {"enabled": False},
+            "gossip": {"enabled": True, "autoconnect": {"peer": [], "router": []}},
+        },
+        "transport": _transport(settings),
+        "plugins_loading": {"enabled": False},
+    }
+    return msgspec.json.encode(config).decode()
+
+
+def _scouting(settings: EngineSettings) -> dict[str, object]:
+    # With "always", both ends of a pair connect to each other: duplicate links. Routers do not connect by themselves.
+    strategy = {"peer": {"to_router": "always", "to_peer": "greater-zid"}}
+    who = {"peer": ["router", "peer"]}
+    multicast: dict[str, object] = {"enabled": bool(settings.scouting.group)}
+    if settings.scouting.group:
+        multicast |= {
+            "address": settings.scouting.group,
+            "interface": settings.interface,
+            "autoconnect": who,
+            "autoconnect_strategy": strategy,
+            "listen": True,
+        }
+    return {
+        "delay": 0,
+        "multicast": multicast,
+        "gossip": {"enabled": True, "autoconnect": who, "autoconnect_strategy": strategy},
+    }
+
+
+def _transport(settings: EngineSettings) -> dict[str, object]:
+    link: dict[str, object] = {
+        "protocols": [settings.protocol],
+        "tx": {
+            "lease": int(settings.lease_s * 1000),
+            "keep_alive": 4,
+            # A reader that is slow for more than the default of 5 s would lose the whole connection.
+            "queue": {"congestion_control": {"block": {"wait_before_close": 60_000_000}}},
+        },
+        "rx": {"max_message_size": 1 << 27},
+    }
+    if settings.certificates is not None:
+        link["tls"] = _tls(settings.certificates)
+    return {
+        "link": link,
+        "unicast": {"max_sessions": 4000, "accept_pending": 1000},
+        "shared_memory": {"enabled": False},  # hosts share none; it would only differ between the nodes of one host
+    }
+
+
+def _tls(files: Certificates) -> dict[str, object]:
+    return {
+        "root_ca_certificate": str(files.authority),
+        "listen_certificate": str(files.certificate),
+        "listen_private_key": str(files.key),
+        "connect_certificate": str(files.certificate),
+        "connect_private_key": str(files.key),
+        "enable_mtls": True,
+        # What is looked up is an address, found by scouting: it has no name to verify, and it may change. Who the
+        # other end is, its certificate's common name says, and members are believed only under that name.
+        "verify_name_on_connect": False,
+    }
+
+
+def _access(denied: tuple[str, ...]) -> dict[str, object]:
+    everything = ["put", "delete", "declare_subscriber", "query", "reply", "declare_queryable"]
+    everything += ["liveliness_token", "liveliness_query", "declare_liveliness_subscriber"]
+    return {
+        "enabled": True,
+        "default_permission": "allow",
+        "rules": [
+            {
+                "id": "denied",
+                "permission": "deny",
+                "messages": everything,
+                "flows": ["ingress", "egress"],
+                "key_exprs": ["**"],
+            }
+        ],
+        "subjects": [{"id": "denied", "cert_common_names": list(denied)}],
+        "policies": [{"rules": ["denied"], "subjects": ["denied"]}],
+    }

@@ -1,0 +1,207 @@
+"""The daemon's end of an engine process: start it, talk to it, notice its end.
+
+Used by `mesh.clique`. What the process writes on its standard error goes to the log, line by line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from megatools.hostkit import proc
+from megatools.hostkit.errors import MegaError, Unavailable
+from megatools.minimega.mesh import frames
+
+_log = logging.getLogger(__name__)
+_MODULE = "megatools.minimega.mesh.engine"
+_START_S = 30.0
+_END_S = 2.0
+_BUFFER = 1 << 22
+_LINES = 20
+
+Hear = Callable[[frames.FromEngine], None]
+
+
+class EngineProcess(asyncio.Protocol):
+    """A running engine; `ended` is set when it is gone."""
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+        self._cutter = frames.Cutter()
+        self._transport: asyncio.Transport | None = None
+        self._child: proc.Child | None = None
+        self._output: _Output | None = None
+        self._tickets = itertools.count(1)
+        self._outcomes: dict[int, asyncio.Future[str]] = {}
+        self._opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
+
+    async def start(self, first: frames.Open) -> None:
+        """Start the process and wait until its session is open. Raises Unavailable with what it said, NotFound."""
+        try:
+            await self._spawn(first)
+            async with asyncio.timeout(_START_S):
+                await self._opened
+        except TimeoutError as error:
+            await self.end()
+            raise Unavailable(f"the mesh engine did not start within {_START_S:g} s") from error
+        except Unavailable:
+            said = await self._output.rest() if self._output is not None else ""
+            await self.end()
+            raise Unavailable(f"the mesh engine did not start{f': {said}' if said else ''}") from None
+        except BaseException:
+            await self.end()
+            raise
+
+    @property
+    def id(self) -> str:
+        """The engine's random id."""
+        return self._opened.result()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._child is not None
+        return self._child.pid
+
+    def send(self, frame: frames.ToEngine) -> None:
+        """Tell the engine something; nothing happens when it is gone."""
+        if self._transport is not None and not self.ended.is_set():
+            self._transport.write(frames.encode(frame))
+
+    async def outcome(self, make: Callable[[int], frames.ToEngine], *, timeout_s: float) -> str:
+        """Tell it something that has an outcome, and wait: an error, or an empty string."""
+        ticket = next(self._tickets)
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._outcomes[ticket] = future
+        try:
+            if self.ended.is_set():
+                return "the mesh engine is gone"
+            self.send(make(ticket))
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            return f"the mesh engine did not answer within {timeout_s:g} s"
+        finally:
+            del self._outcomes[ticket]
+
+    async def end(self) -> None:
+        """End the process and wait until it is gone."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._child is not None and await self._child.wait(timeout_s=_END_S) is None:
+            self._child.signal(signal.SIGKILL)
+            await self._child.wait(timeout_s=_END_S)
+        if self._output is not None:
+            self._output.close()
+        self._gone()
+
+    def kill(self) -> None:
+        """Have the process gone; `ended` is set once it is."""
+        if self._child is not None:
+            self._child.signal(signal.SIGKILL)
+
+    async def _spawn(self, first: frames.Open) -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            argv = [sys.executable, "-m", _MODULE, str(theirs.fileno())]
+            self._child = await proc.spawn_aside(argv, output=write, pass_fds=[theirs.fileno()], then=lambda _: None)
+        except BaseException:
+            ours.close()
+            os.close(read)
+            raise
+        finally:
+            theirs.close()
+            os.close(write)
+        _, self._output = await loop.connect_read_pipe(_Output, os.fdopen(read, "rb", 0))
+        await loop.create_unix_connection(lambda: self, sock=ours)
+        self.send(first)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket pair is ours."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Frames, or parts of them."""
+        try:
+            for body in self._cutter.feed(data):
+                self._take(frames.from_engine(body))
+        except MegaError:
+            _log.exception("the mesh engine talks nonsense; it is started again")
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The process ended, or closed the socket."""
+        self._gone()
+
+    def _take(self, frame: frames.FromEngine) -> None:
+        match frame:
+            case frames.Opened(identity):
+                if not self._opened.done():
+                    self._opened.set_result(identity)
+            case frames.Outcome(ticket, error):
+                future = self._outcomes.get(ticket)
+                if future is not None and not future.done():
+                    future.set_result(error)
+            case _:
+                pass
+        self._hear(frame)
+
+    def _gone(self) -> None:
+        self.ended.set()
+        for future in self._outcomes.values():
+            if not future.done():
+                future.set_result("the mesh engine is gone")
+        if not self._opened.done():
+            self._opened.set_exception(Unavailable("the mesh engine ended"))
+            self._opened.exception()  # looked at, even if nobody waits
+
+
+class _Output(asyncio.Protocol):
+    """What an engine writes, for the log."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._rest = b""
+        self._lines = 0
+        self._ended = asyncio.Event()
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self.last = line.decode(errors="replace").strip()
+            self._lines += 1
+            if self._lines <= _LINES:  # a broken engine repeats itself
+                _log.warning("mesh engine: %s", self.last)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+    async def rest(self) -> str:
+        """The last line it wrote before it ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._ended.wait()
+        return self.last
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._transport is not None:
+            self._transport.close()

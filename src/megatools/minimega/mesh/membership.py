@@ -1,0 +1,85 @@
+"""Who is in the mesh, from signs of life: pure.
+
+`mesh.clique` feeds it tokens and links. A name that several engines claim belongs to none of them (`doubled`); a
+token whose name is not the one its certificate proves, and nodes kept away from, are not members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from megatools.minimega.mesh.mesh import Member, MemberEvent
+
+
+class Membership:
+    """The other nodes, as one node sees them."""
+
+    def __init__(self, own: str, *, must_prove: bool = False) -> None:
+        """With `must_prove`, an engine counts only once a connection has proved its name."""
+        self._own = own
+        self._must_prove = must_prove
+        self._tokens: dict[str, Member] = {}  # by the engine's id
+        self._proven: dict[str, str] = {}  # the common name an engine proved, by its id
+        self._hidden: Collection[str] = frozenset()
+        self._shown: dict[str, Member] = {}
+
+    def members(self) -> Sequence[Member]:
+        """Those there now, by name."""
+        return tuple(sorted(self._shown.values(), key=lambda member: (member.name, member.id)))
+
+    def get(self, name: str) -> Sequence[Member]:
+        """The members of this name: none, one, or several."""
+        return [member for member in self._shown.values() if member.name == name]
+
+    def name_of(self, identity: str) -> str:
+        """The name of an engine, or an empty string."""
+        member = self._shown.get(identity)
+        return member.name if member else ""
+
+    def came(self, member: Member) -> Sequence[MemberEvent]:
+        """A sign of life came."""
+        self._tokens[member.id] = member
+        return self._changes()
+
+    def went(self, identity: str) -> Sequence[MemberEvent]:
+        """A sign of life went."""
+        self._tokens.pop(identity, None)
+        return self._changes()
+
+    def proved(self, identity: str, common_name: str) -> Sequence[MemberEvent]:
+        """A connection proved who an engine belongs to."""
+        self._proven[identity] = common_name
+        return self._changes()
+
+    def hide(self, names: Collection[str]) -> Sequence[MemberEvent]:
+        """From now on nodes of these names are no members."""
+        self._hidden = frozenset(names)
+        return self._changes()
+
+    def clear(self) -> Sequence[MemberEvent]:
+        """Nobody is there any more."""
+        self._tokens.clear()
+        self._proven.clear()
+        return self._changes()
+
+    def _changes(self) -> Sequence[MemberEvent]:
+        shown = self._believed()
+        left = [MemberEvent(old, joined=False) for key, old in self._shown.items() if shown.get(key) != old]
+        joined = [MemberEvent(new, joined=True) for key, new in shown.items() if self._shown.get(key) != new]
+        self._shown = shown
+        return left + joined
+
+    def _believed(self) -> dict[str, Member]:
+        unproven = "/" if self._must_prove else ""  # no name is written like this
+        believed = [
+            member
+            for member in self._tokens.values()
+            if member.name not in self._hidden and self._proven.get(member.id, unproven or member.name) == member.name
+        ]
+        count: dict[str, int] = {self._own: 1}
+        for member in believed:
+            count[member.name] = count.get(member.name, 0) + 1
+        return {
+            member.id: Member(member.name, member.id, member.address, doubled=count[member.name] > 1)
+            for member in believed
+        }
