@@ -6,6 +6,7 @@ Called by the builder, for the targets, and by the shell. Works inside `cache.he
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
@@ -15,11 +16,11 @@ import msgspec
 
 from megatools.hostkit import bundle, proc
 from megatools.hostkit.bootstrap import emulation, sandbox
-from megatools.hostkit.bootstrap.apt import MissingPackages
-from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable
+from megatools.hostkit.bootstrap.apt import MissingPackages, tells_no_space
+from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, Unavailable, chain_text
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan, tree
-from megatools.vmbetter.cache import Cache, Entry, key_of
+from megatools.vmbetter.cache import SPACE_HINT, Cache, Entry, key_of
 from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
@@ -125,8 +126,9 @@ class Assembly:
 
     def overlay(self, base: Entry) -> tuple[str, Layer | None]:
         """The overlays' layer and a key for it."""
-        paths = [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
-        self.overlays = [(path.name, overlays.digest(path)) for path in paths]
+        with stage(overlays.STAGE):
+            paths = [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
+            self.overlays = [(path.name, overlays.digest(path)) for path in paths]
         key = plan.overlays_key(base.files["tree.tar.zst"].sha256, [rows for _, rows in self.overlays], self.epoch)
         if not paths:
             return key, None
@@ -179,7 +181,7 @@ class Assembly:
             os.utime(kept)
             return kept / "tree"
         self._say.step(postbuild.STAGE, "unpacking the packages' tree")
-        sandbox.remove(kept)
+        self._cache.discard(kept)
         aside = self._folder("unpacked")
         (aside / "tree").mkdir()
         postbuild.unpack(plain(self._cache, base, self._workspace), aside / "tree")
@@ -258,13 +260,18 @@ def date_asked() -> int:
 
 @contextlib.contextmanager
 def stage(name: str) -> Generator[None]:
-    """Say which stage an error belongs to."""
+    """Say which stage an error belongs to; a full disk is one kind of error, whichever program met it."""
     try:
         yield
     except MegaError as error:
-        if not error.message.startswith('stage "'):
-            error.message = f'stage "{name}" failed: {error.message}'
-            error.args = (error.message,)
+        if error.message.startswith('stage "'):
+            raise
+        if isinstance(error, CommandFailed) and tells_no_space(error.message) and name != postbuild.STAGE:
+            raise Unavailable(f'stage "{name}" failed: no space is left for it', hint=SPACE_HINT) from None
+        error.message = f'stage "{name}" failed: {error.message}'
+        error.args = (error.message,)
+        error.hint = error.hint or (SPACE_HINT if "no space" in chain_text(error).lower() else "")
         raise
     except OSError as error:
-        raise Unavailable(f'stage "{name}" failed') from error
+        hint = SPACE_HINT if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise Unavailable(f'stage "{name}" failed', hint=hint) from error

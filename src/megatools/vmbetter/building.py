@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from megatools.hostkit.errors import Corrupt, InvalidInput, MegaError, PermissionDenied
-from megatools.hostkit.files import write_atomically
+from megatools.hostkit.errors import Corrupt, InvalidInput, MegaError, PermissionDenied, chain_text
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import manifest, plan, staged
 from megatools.vmbetter.assembly import Assembly, FinishedTree, Plan, stage
@@ -27,6 +26,7 @@ from megatools.vmbetter.manifest import Part
 from megatools.vmbetter.stages.postbuild import TIMEOUT_S
 from megatools.vmbetter.stages.request import Source
 from megatools.vmbetter.targets import registry
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.initrd import memory_needed_mib
 from megatools.vmbetter.targets.registry import Wanted
 from megatools.vmbetter.targets.target import Target, Tree
@@ -132,23 +132,36 @@ class _Build:
                 tree_key, layer = assembly.finished(base)
                 finished = FinishedTree(self._cache, base, layer, workspace)
             entries = [self._image(target, finished, tree_key, assembly.epoch, workspace) for target in targets]
-            delivered: dict[str, Path] = {}
-            for target, entry in zip(targets, entries, strict=True):
-                files = {suffix: self._cache.verified(entry, suffix) for suffix in entry.files}
-                delivered |= target.deliver(files, output_dir, name)
-            parts = tuple(
-                Part(delivered[suffix].name, stored.sha256)
-                for entry in entries
-                for suffix, stored in entry.files.items()
-                if suffix in delivered and delivered[suffix].is_file()
-            )
-            about = manifest.of_build(
-                name, self._recipe, assembly.lock, assembly.overlays, self._asked.source.engine, assembly.epoch, parts
-            )
-            written = msgspec.json.format(msgspec.json.encode(about)) + b"\n"
-        write_atomically(output_dir / f"{name}.manifest", written, 0o644)
-        locks.write(lock_path, assembly.lock)
+            with Delivery(output_dir) as delivery:
+                delivered = self._hand_over(targets, entries, delivery, name)
+                about = self._manifest(name, assembly, entries, delivered)
+                delivery.data(msgspec.json.format(msgspec.json.encode(about)) + b"\n", output_dir / f"{name}.manifest")
+                if locks.differs(lock_path, assembly.lock):
+                    delivery.data(locks.encode(assembly.lock), lock_path)
+                delivery.put()
         return Result(delivered, lock_path, self._tell(targets, entries, delivered))
+
+    def _hand_over(
+        self, targets: tuple[Target, ...], entries: list[Entry], delivery: Delivery, name: str
+    ) -> dict[str, Path]:
+        delivered: dict[str, Path] = {}
+        for target, entry in zip(targets, entries, strict=True):
+            files = {suffix: self._cache.verified(entry, suffix) for suffix in entry.files}
+            with stage(target.name):
+                delivered |= target.deliver(files, delivery, name)
+        return delivered
+
+    def _manifest(
+        self, name: str, assembly: Assembly, entries: list[Entry], delivered: dict[str, Path]
+    ) -> manifest.Manifest:
+        parts = tuple(
+            Part(delivered[suffix].name, stored.sha256)
+            for entry in entries
+            for suffix, stored in entry.files.items()
+            if suffix in delivered
+        )
+        engine = self._asked.source.engine
+        return manifest.of_build(name, self._recipe, assembly.lock, assembly.overlays, engine, assembly.epoch, parts)
 
     def _stage_one(self, assembly: Assembly, folder: Path, lock_path: Path, workspace: Path) -> Result:
         base = assembly.base()
@@ -197,19 +210,48 @@ class _Build:
 @contextlib.contextmanager
 def _logged(cache: Cache, config: Path, report: Report) -> Generator[Report]:
     """Keep all that is told in a log of the cache while building; errors say where it is."""
-    path = cache.folder("logs", "") / f"{plan.image_name(str(config))}.log"
-    with path.open("w", encoding="utf-8") as stream:
+    path = cache.root / "logs" / f"{plan.image_name(str(config))}.log"
+    with contextlib.closing(_Log(path)) as log:
 
         def tell(event: Event) -> None:
             if event.kind is not Kind.COUNT:
-                stream.write(f"{event.stage}: {event.text}\n")
+                log.write(f"{event.stage}: {event.text}\n")
             report(event)
 
         try:
             yield tell
         except MegaError as error:
-            stream.write(f"failed: {error.message}\n")
-            if 'stage "' in error.message and not error.hint:
+            log.write(f"failed: {error.message}\n")
+            if 'stage "' in error.message and not error.hint and not log.trouble:
                 look = f"; look inside with: vmbetter shell {config}" if 'stage "postbuild"' in error.message else ""
                 error.hint = f'its whole output is in "{path}"{look}'
             raise
+        if log.trouble:
+            report(Event(Kind.WARNING, "log", f'"{path}" cannot be written: {log.trouble}'))
+
+
+class _Log:
+    """A file of what was told; the build goes on when it cannot be written, as on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.trouble = ""
+        self._descriptor = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            self.trouble = chain_text(error)
+
+    def write(self, text: str) -> None:
+        """Add to the file, unless that has failed before."""
+        if self.trouble:
+            return
+        try:
+            os.write(self._descriptor, text.encode())
+        except OSError as error:
+            self.trouble = chain_text(error)
+
+    def close(self) -> None:
+        """The end."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)

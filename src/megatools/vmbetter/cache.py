@@ -28,6 +28,7 @@ from megatools.hostkit.errors import Corrupt, PermissionDenied, Unavailable
 from megatools.hostkit.files import Lock, sync_directory
 
 KINDS = ("images", "derived", "layers", "packages", "unpacked", "locks", "apt", "failed", "debs", "logs")
+SPACE_HINT = "free some space (vmbetter cache prune), or choose another place with --cache"
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -90,8 +91,9 @@ class Cache:
         """Hold the lock, waiting for another build to end; leftovers of dead builds are removed."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-        except PermissionError as error:
-            raise PermissionDenied(f'cannot make the cache "{self.root}"', hint="choose one with --cache") from error
+        except OSError as error:
+            kind = PermissionDenied if isinstance(error, PermissionError) else Unavailable
+            raise kind(f'cannot make the cache "{self.root}"', hint="choose one with --cache") from error
         if not self._lock.acquire():
             waiting(f'waiting for process "{self._lock.holder()}", which uses "{self.root}"')
             self._lock.acquire(blocking=True)
@@ -105,14 +107,32 @@ class Cache:
     @contextlib.contextmanager
     def workspace(self, *, keep: bool = False) -> Generator[Path]:
         """A folder to work in, gone afterwards unless it is to be kept (until the next build)."""
-        (self.root / "work").mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self.root / "work"))
+        folder = self._aside("")
         folder.chmod(0o755)  # apt works in it as another user
         try:
             yield folder
         finally:
             if not keep:
                 sandbox.remove(folder)
+
+    def _aside(self, prefix: str) -> Path:
+        """A new folder that is gone, at the latest, when the next build begins."""
+        try:
+            (self.root / "work").mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / "work"))
+        except OSError as error:
+            raise Unavailable(f'cannot write to the cache "{self.root}"', hint=SPACE_HINT) from error
+
+    def discard(self, path: Path) -> None:
+        """Remove something the cache keeps: first out of sight, so that what is half removed is never used."""
+        if not path.exists():
+            return
+        aside = self._aside("gone-") if path.is_dir() else None
+        if aside is None:
+            path.unlink()
+            return
+        path.rename(aside / path.name)
+        sandbox.remove(aside)
 
     def package(self, sha256: str) -> Path:
         """Where a Debian package with this content is, when it is there."""
@@ -132,12 +152,12 @@ class Cache:
         except FileNotFoundError:
             return None
         except msgspec.DecodeError:
-            shutil.rmtree(folder)
+            self.discard(folder)
             return None
         entry = msgspec.structs.replace(entry, folder=str(folder))
         for name, stored in entry.files.items():
             if not entry.path(name).is_file() or entry.path(name).stat().st_size != stored.size:
-                shutil.rmtree(folder)
+                self.discard(folder)
                 return None
         os.utime(folder / "entry.json")
         return entry
@@ -159,7 +179,7 @@ class Cache:
         """Remove all but the newest entries of a kind that are for one thing."""
         alike = [one for one in self.contents((kind,)) if one.about == about]
         for one in alike[: max(0, len(alike) - keep)]:
-            shutil.rmtree(self.root / kind / one.key)
+            self.discard(self.root / kind / one.key)
 
     def prune(self, *, keep_bytes: int, older_than_s: float = 0.0) -> list[Holding]:
         """Remove what was not used lately: all older than an age, then the oldest until at most so much is kept."""
@@ -169,11 +189,7 @@ class Cache:
         for one in held:
             if left <= keep_bytes and not (older_than_s and time.time() - one.used > older_than_s):
                 continue
-            path = self.root / one.kind / one.key
-            if path.is_file():
-                path.unlink()
-            else:
-                sandbox.remove(path)
+            self.discard(self.root / one.kind / one.key)
             left -= one.size
             removed.append(one)
         return removed
@@ -184,7 +200,7 @@ class Cache:
         if path in self._fresh:
             return path
         if digest_of(path) != entry.files[name].sha256:
-            shutil.rmtree(entry.folder)
+            self.discard(Path(entry.folder))
             raise Corrupt(f'"{path}" in the cache is damaged; it was removed', hint="run the build again")
         self._fresh.add(path)
         return path
@@ -193,7 +209,7 @@ class Cache:
         """Move files from a workspace of this cache into an entry."""
         folder = self.root / kind / key
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix="entry-", dir=self.root / "work"))
+        aside = self._aside("entry-")
         try:
             stored: dict[str, Stored] = {}
             for name, path in files.items():
@@ -203,12 +219,12 @@ class Cache:
             entry = Entry(str(folder), stored, notes or {})
             (aside / "entry.json").write_bytes(msgspec.json.encode(entry))
             _sync(aside / "entry.json")
-            shutil.rmtree(folder, ignore_errors=True)
+            self.discard(folder)
             aside.rename(folder)
             sync_directory(folder.parent)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise Unavailable(f'cannot write to the cache "{self.root}"') from error
+            raise Unavailable(f'cannot write to the cache "{self.root}"', hint=SPACE_HINT) from error
         return entry
 
 

@@ -52,8 +52,17 @@ def read(path: Path) -> Lock | None:
         raise Corrupt(f'lock file "{path}" is damaged', hint="build with --update to make a new one") from error
 
 
+def encode(lock: Lock) -> bytes:
+    """A lock as its file has it."""
+    return msgspec.json.format(msgspec.json.encode(lock)) + b"\n"
+
+
+def differs(path: Path, lock: Lock) -> bool:
+    """Whether a lock file would have to be written."""
+    return not path.is_file() or path.read_bytes() != encode(lock)
+
+
 def write(path: Path, lock: Lock) -> None:
     """Write a lock file, unless it says the same already."""
-    data = msgspec.json.format(msgspec.json.encode(lock)) + b"\n"
-    if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data, 0o644)
+    if differs(path, lock):
+        write_atomically(path, encode(lock), 0o644)

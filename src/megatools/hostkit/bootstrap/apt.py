@@ -101,7 +101,10 @@ class Apt:
 
     def resolve(self, packages: tuple[str, ...]) -> list[Offer]:
         """All that a small system with these packages consists of, by name. Raises MissingPackages and others."""
-        words = ["apt-get", "install", "-q", "-y", "--print-uris", *self._base(), *packages]
+        nothing = self.folder / "nothing"  # files that are there, from a build that was killed, would not be named
+        (nothing / "partial").mkdir(parents=True, exist_ok=True)
+        words = ["apt-get", "install", "-q", "-y", "--print-uris", "-o", f"Dir::Cache::archives={nothing}"]
+        words += [*self._base(), *packages]
         done = proc.run_sync(words, timeout_s=300, check=False, env=self._environment)
         if done.status != 0:
             raise self._reason((done.stdout + done.stderr).decode(errors="replace").splitlines())
@@ -171,7 +174,7 @@ class Apt:
             return NotFound(f'the sources have no system for architecture "{self._architecture}"')
         if missing:
             return MissingPackages(missing, self._nearest(missing))
-        if "No space left" in output or "You don't have enough free space" in output:
+        if tells_no_space(output):
             return Unavailable(f'no space is left in "{self.folder}"')
         return trouble(output) or CommandFailed("apt: " + ("; ".join(_told(said)) or "; ".join(said[-4:])))
 
@@ -224,6 +227,11 @@ def _own(archive: Archive, folder: Path) -> Archive:
 def _reachable(folder: Path) -> bool:
     """Whether every user can reach a folder: apt fetches as one without rights of its own."""
     return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.resolve().parents))
+
+
+def tells_no_space(output: str) -> bool:
+    """Whether a program's output says that a disk is full."""
+    return "No space left on device" in output or "You don't have enough free space" in output
 
 
 def native_architecture() -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from megatools.hostkit import proc
-from megatools.hostkit.bootstrap.apt import MERGED
+from megatools.hostkit.bootstrap.apt import MERGED, tells_no_space
 from megatools.hostkit.bootstrap.sandbox import contained, follow
 from megatools.hostkit.errors import CommandFailed, Unavailable
 
@@ -28,7 +28,6 @@ _FINISH = (
 _IN_MEMORY = 'mount -t tmpfs -o "mode=755,size=$1k" tmpfs "$0" && shift && exec "$@"'
 _MEMORY_SHARE = 4  # the tree may take a quarter of the memory there is
 _MEMORY_FLOOR_KIB = 1 << 18  # packages from elsewhere do not always say how large they are
-_NO_SPACE = "No space left on device"
 _LAST_LINES = 10
 _STEP = re.compile(r"(Unpacking|Setting up) \S+ \(")
 
@@ -117,7 +116,7 @@ def bootstrap(
 
         if follow(contained(words), keep, timeout_s=timeout_s, env=environment) == 0:
             return
-        if not any(_NO_SPACE in text for text in said):
+        if not any(tells_no_space(text) for text in said):
             raise CommandFailed(failure(said, "mmdebstrap"))
     raise Unavailable(f'no space is left in "{workspace}" for the tree')
 

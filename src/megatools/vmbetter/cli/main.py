@@ -6,15 +6,14 @@ Options have the original's spellings (one dash) beside ours (two).
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from signal import SIGINT
 
 import click
 import msgspec
 
+from megatools.hostkit import signals
 from megatools.hostkit.errors import InvalidInput, MegaError, user_text
 from megatools.vmbetter.building import Options, build
 from megatools.vmbetter.cli.commands import COMMANDS
@@ -144,14 +143,9 @@ def _plain_flags(arguments: list[str]) -> list[str]:
     return words
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit statuses are those of the error kinds, 2 for a wrong command line."""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGHUP, _stop)
+    signals.install()
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words and words[0] in COMMANDS:
@@ -161,9 +155,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("vmbetter: interrupted", err=True)
-        sys.exit(130)
+    except signals.Stopped as stopped:
+        told = "interrupted" if stopped.number is SIGINT else f"ended by {stopped}"
+        click.echo(f"vmbetter: {told}", err=True)
+        sys.exit(stopped.exit_status)
     except MegaError as error:
         click.echo(f"vmbetter: {user_text(error)}", err=True)
         sys.exit(error.exit_code)

@@ -20,6 +20,7 @@ import msgspec
 from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput
 from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import unpacked_bytes, with_kernel
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
@@ -52,9 +53,9 @@ class DiskTarget(msgspec.Struct, frozen=True):
         """A disk image. Raises InvalidInput when the tree has no kernel or does not fit."""
         return make(tree.tar(), workspace, self, epoch=epoch)
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME.qcow2, or as the format is called."""
-        return deliver_files(files, directory, name)
+        return deliver_files(files, delivery, name)
 
 
 def make(tree: Path, workspace: Path, options: DiskTarget, *, epoch: int) -> Made:

@@ -21,6 +21,7 @@ import msgspec
 from megatools.hostkit.errors import InvalidInput
 from megatools.vmbetter.targets import newc
 from megatools.vmbetter.targets.compressor import Compressor
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 from megatools.vmbetter.tree import Layer, Member, index
 
@@ -85,9 +86,9 @@ class InitrdTarget(msgspec.Struct, frozen=True):
         files = {"kernel": _copy([kernel], workspace / "delivered"), "initrd": _copy(parts, workspace / "initrd")}
         return Made(files, unpacked, tuple(warnings), {"kernel": version})
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME.kernel and NAME.initrd."""
-        return deliver_files(files, directory, name)
+        return deliver_files(files, delivery, name)
 
 
 def members_of(layer: Layer | None) -> list[Member]:

@@ -17,6 +17,7 @@ import msgspec
 
 from megatools.hostkit import proc
 from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
@@ -40,9 +41,9 @@ class IsoTarget(msgspec.Struct, frozen=True):
         """The image. Raises InvalidInput when the tree has no kernel."""
         return make(tree.tar(), workspace, append=self.append, epoch=epoch)
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME.iso."""
-        return deliver_files(files, directory, name)
+        return deliver_files(files, delivery, name)
 
 
 def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:

@@ -17,6 +17,7 @@ import msgspec
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import AlreadyExists
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.initrd import belongs
 from megatools.vmbetter.targets.newc import name_of
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
@@ -65,9 +66,9 @@ class TarTarget(msgspec.Struct, frozen=True):
         with tarfile.open(target, "r:") as made:
             return Made({"tar": target}, unpacked_bytes(made.getmembers()))
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME.tar."""
-        return deliver_files(files, directory, name)
+        return deliver_files(files, delivery, name)
 
 
 class RootfsTarget(TarTarget, frozen=True):
@@ -75,25 +76,12 @@ class RootfsTarget(TarTarget, frozen=True):
 
     name: ClassVar[str] = "rootfs"
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME_rootfs, whole or as it was. Raises AlreadyExists when something that is no tree has this name."""
-        target, aside = directory / f"{name}_rootfs", directory / f".{name}_rootfs.new"
+        aside, target = delivery.folder(f"{name}_rootfs")
         if (target.exists() or target.is_symlink()) and not looks_like_tree(target):
             raise AlreadyExists(f'"{target}" exists and is no tree of files', hint="move it away")
-        if aside.exists():
-            remove(aside)
-        try:
-            unpack(files["tar"], aside)
-            if target.exists():
-                old = directory / f".{name}_rootfs.old"
-                target.rename(old)
-                aside.rename(target)
-                remove(old)
-            else:
-                aside.rename(target)
-        finally:
-            if aside.exists():
-                remove(aside)
+        unpack(files["tar"], aside)
         return {"rootfs": target}
 
 

@@ -6,15 +6,13 @@ its files are named. One file of this folder for each kind.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import msgspec
 
-from megatools.hostkit.errors import Unavailable
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.tree import Layer, Member
 
 
@@ -65,50 +63,11 @@ class Target(Protocol):
         """Turn a tree into files of the workspace. Same tree, identity and epoch: same bytes."""
         ...
 
-    def deliver(self, files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
-        """Put cached files, by suffix, where the user wants them; what was written, by suffix."""
+    def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
+        """Hand cached files, by suffix, to a delivery; where they will be, by suffix."""
         ...
 
 
-def deliver_files(files: dict[str, Path], directory: Path, name: str) -> dict[str, Path]:
+def deliver_files(files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
     """What `deliver` usually is: `NAME.<suffix>` for each file."""
-    written = {suffix: directory / f"{name}.{suffix}" for suffix in files}
-    for suffix, source in files.items():
-        deliver_file(source, written[suffix])
-    return written
-
-
-def deliver_file(source: Path, target: Path) -> None:
-    """Copy a file so that its target is the old or the new one, never a part; mode 0644, holes kept."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise Unavailable(f'cannot write "{target}"') from error
-    aside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream, source.open("rb") as content:
-            _copy_data(content.fileno(), stream.fileno(), os.fstat(content.fileno()).st_size)
-            os.fchmod(stream.fileno(), 0o644)
-        aside.replace(target)
-    except OSError as error:
-        raise Unavailable(f'cannot write "{target}"') from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _copy_data(source: int, target: int, size: int) -> None:
-    """Copy what is not a hole, between descriptors, in the kernel."""
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: only a hole is left
-            break
-        end = os.lseek(source, at, os.SEEK_HOLE)
-        os.lseek(target, at, os.SEEK_SET)
-        while at < end:
-            copied = os.sendfile(target, source, at, end - at)
-            if not copied:
-                break
-            at += copied
-    os.ftruncate(target, size)
+    return {suffix: delivery.file(source, f"{name}.{suffix}") for suffix, source in files.items()}

@@ -1,0 +1,117 @@
+"""Results on their way to where they are wanted: all copied aside first, then all moved into place at once.
+
+Called by the builder and the targets. So a full disk, an error or a signal leaves the results of the last build, all of
+them; the moves themselves are not interrupted. What a killed build left aside is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from megatools.hostkit import signals
+from megatools.hostkit.bootstrap import sandbox
+from megatools.hostkit.errors import AlreadyExists, Unavailable
+
+
+class Delivery:
+    """What is to be put into a directory; to be used in a `with`, in which `put` is called at the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._moves: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for aside, _ in self._moves:
+            _remove(aside)
+
+    def file(self, source: Path, name: str) -> Path:
+        """Copy a file, to be NAME with mode 0644, holes kept; where it will be."""
+        target = self.directory / name
+        aside = self._aside(target)
+        try:
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream, source.open("rb") as content:
+                _copy_data(content.fileno(), stream.fileno(), os.fstat(content.fileno()).st_size)
+                os.fchmod(stream.fileno(), 0o644)
+        except OSError as error:
+            raise Unavailable(f'cannot write "{target}"') from error
+        return target
+
+    def data(self, content: bytes, target: Path) -> None:
+        """Write a file anew."""
+        aside = self._aside(target)
+        try:
+            aside.write_bytes(content)
+            aside.chmod(0o644)
+        except OSError as error:
+            raise Unavailable(f'cannot write "{target}"') from error
+
+    def folder(self, name: str) -> tuple[Path, Path]:
+        """Where a folder is to be made that shall be NAME, and where it will be."""
+        target = self.directory / name
+        old = _old(target)
+        if old.exists() and not target.exists():  # killed between two moves
+            old.rename(target)
+        return self._aside(target, folder=True), target
+
+    def put(self) -> None:
+        """Move all into place."""
+        with signals.held():
+            for aside, target in self._moves:
+                try:
+                    if target.is_dir() and not target.is_symlink():
+                        _remove(_old(target))
+                        target.rename(_old(target))
+                    aside.rename(target)
+                except OSError as error:
+                    raise Unavailable(f'cannot write "{target}"') from error
+        for _, target in self._moves:
+            _remove(_old(target))
+
+    def _aside(self, target: Path, *, folder: bool = False) -> Path:
+        if target.is_dir() and not folder:
+            raise AlreadyExists(f'"{target}" is a folder', hint="move it away, or choose another name with --output")
+        aside = target.with_name(f".{target.name}.new-{os.getpid()}")
+        for left in target.parent.glob(f".{target.name}.new-*"):
+            pid = left.name.rpartition("-")[2]
+            if left == aside or not (pid.isdigit() and Path("/proc", pid).exists()):
+                _remove(left)
+        self._moves.append((aside, target))
+        return aside
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        sandbox.remove(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _copy_data(source: int, target: int, size: int) -> None:
+    """Copy what is not a hole, between descriptors, in the kernel."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: only a hole is left
+            break
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        while at < end:
+            copied = os.sendfile(target, source, at, end - at)
+            if not copied:
+                break
+            at += copied
+    os.ftruncate(target, size)
