@@ -52,6 +52,13 @@ def compress(names: Iterable[str]) -> str:
     return ",".join(text for _, _, text in sorted(written))
 
 
+def by_number(name: str) -> tuple[str, int, str]:
+    """A key that sorts names by prefix, then by the number at their end: kn2 before kn10."""
+    prefix = name.rstrip("0123456789")
+    number = name[len(prefix) :]
+    return prefix, int(number[-_MAX_DIGITS:] or -1), number
+
+
 def _has_syntax(name: str) -> bool:
     return any(character in name for character in "[],")
 

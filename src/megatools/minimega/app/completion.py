@@ -28,7 +28,7 @@ def suggesters(fleet: Fleet, stack: NetworkStack, namespaces: Namespaces) -> Map
         ),
         "tap": lambda call: [*(record.name for record in stack.host_taps.of(call.namespace)), "all"],
         "dnsmasq": lambda call: [*stack.dhcp.ids(call.namespace), "all"],
-        "host": lambda call: [call.host, "localhost", "all"],
+        "host": lambda call: [*call.services.mesh.names(), "localhost", "all"],
     }
     found: dict[str, Suggester[Services]] = {name: _prefixed(source) for name, source in sources.items()}
     for name in ("cpus", "machines", "nic_drivers"):

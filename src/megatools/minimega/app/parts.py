@@ -22,8 +22,9 @@ from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
 from megatools.minimega.app.meshing import DaemonMesh, make_mesh
 from megatools.minimega.app.settings import Settings
-from megatools.minimega.cluster import fanout
+from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.calling import Patience
+from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.fanout import MeshHosts
 from megatools.minimega.cluster.host_check import HostCheck
 from megatools.minimega.cluster.host_facts import Commitments, HostFacts
@@ -143,9 +144,11 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         patience = Patience(settings.mesh_timeout)
         hosts = MeshHosts(here, mesh, lambda _namespace: (host,), patience)
         fanout.serve(mesh, here, handlers, supervisor)
+        topology.serve(mesh)
         active = ActiveNamespace()
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
-        services = Services(hosts, namespaces, active, web, control, logs, home.files, library)
+        control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
+        services = Services(hosts, namespaces, active, web, control, logs, home.files, library, control_of_mesh)
         interpreter = Interpreter(
             registry(),
             services,
@@ -154,6 +157,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             suggesters=suggesters(fleet, stack, namespaces),
             fetcher=ClusterFetcher(library),
         )
+        sending.serve(mesh, interpreter, supervisor)
         yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh)
 
 

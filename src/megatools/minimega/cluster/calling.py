@@ -13,9 +13,9 @@ What a node was asked to do goes on there when the caller has gone: a launch is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from megatools.hostkit.errors import InvalidInput, Unavailable
 from megatools.hostkit.tasks import Supervisor
@@ -31,7 +31,6 @@ _AHEAD = 16
 _SIGN, _PIECE, _MESSAGE = b"\0", b"\1", b"\2"
 
 Parts: TypeAlias = AsyncGenerator[bytes, None]
-Say: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 class Patience:
@@ -147,7 +146,19 @@ class _Talks:
         return Arrival(host, ending=Ending.LOST, error=f'node "{host}" was lost after {self.now() - self._began:.1f} s')
 
 
-async def working(supervisor: Supervisor, name: str, work: Callable[[Say], Coroutine[object, object, None]]) -> Parts:
+class Voice(Protocol):
+    """How work on behalf of a caller is heard."""
+
+    async def say(self, message: bytes) -> None:
+        """Send a message; waits while the caller does not keep up, and drops it when the caller has gone."""
+        ...
+
+    def whisper(self, message: bytes) -> None:
+        """Send a message unless the caller does not keep up."""
+        ...
+
+
+async def working(supervisor: Supervisor, name: str, work: Callable[[Voice], Coroutine[object, object, None]]) -> Parts:
     """Serve a call: what `work` says as parts, and signs of life in between. What it raises is raised.
 
     The work runs to its end when the caller leaves, unless the daemon ends.
@@ -173,15 +184,15 @@ async def working(supervisor: Supervisor, name: str, work: Callable[[Say], Corou
 
 
 class _Talk:
-    """What the work has said and nobody has taken yet."""
+    """Satisfies `Voice`: what the work has said and nobody has taken yet."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(_AHEAD)
         self._left = False
 
-    async def run(self, work: Callable[[Say], Coroutine[object, object, None]]) -> None:
+    async def run(self, work: Callable[[Voice], Coroutine[object, object, None]]) -> None:
         try:
-            await work(self._say)
+            await work(self)
         except asyncio.CancelledError:
             self.leave()
             self.said.put_nowait(Unavailable("the daemon is ending"))
@@ -197,8 +208,12 @@ class _Talk:
         while not self.said.empty():
             self.said.get_nowait()
 
-    async def _say(self, message: bytes) -> None:
+    async def say(self, message: bytes) -> None:
         await self._put(message)
+
+    def whisper(self, message: bytes) -> None:
+        if not self._left and not self.said.full():
+            self.said.put_nowait(message)
 
     async def _put(self, item: bytes | Exception | None) -> None:
         if not self._left:

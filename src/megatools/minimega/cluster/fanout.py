@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias, Union
@@ -18,7 +17,8 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidInput, ProtocolError
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.cluster.calling import Parts, Patience, Say, ask, working
+from megatools.minimega.cluster.calling import Parts, Patience, Voice, ask, working
+from megatools.minimega.cluster.gathering import together
 from megatools.minimega.cluster.hosts import LocalHosts
 from megatools.minimega.cluster.merging import TargetMerge
 from megatools.minimega.lang.limits import Limits
@@ -93,23 +93,12 @@ class MeshHosts:
     async def _results(self, targets: Sequence[str], request: Request) -> AsyncGenerator[HostResult, None]:
         remote = [host for host in targets if host != self.local]
         if not remote:
-            for _ in targets:
-                yield await self._here.answer(request)
+            yield await self._here.answer(request)
             return
-        arrived: asyncio.Queue[HostResult | Exception] = asyncio.Queue()
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_told(self._remote(remote, request), arrived))]
-            if len(remote) < len(targets):
-                tasks.append(group.create_task(_told(self._own(request), arrived)))
-            try:
-                for _ in targets:
-                    result = await arrived.get()
-                    if isinstance(result, Exception):
-                        raise result
-                    yield result
-            finally:
-                for task in tasks:
-                    task.cancel()
+        own = [self._own(request)] if len(remote) < len(targets) else []
+        async with aclosing(together(*own, self._remote(remote, request))) as results:
+            async for result in results:
+                yield result
 
     async def _own(self, request: Request) -> AsyncIterator[HostResult]:
         yield await self._here.answer(request)
@@ -122,15 +111,6 @@ class MeshHosts:
                 if arrival.host in waiting:
                     waiting.discard(arrival.host)
                     yield _result(arrival)
-
-
-async def _told(results: AsyncIterator[HostResult], arrived: asyncio.Queue[HostResult | Exception]) -> None:
-    """Hand results on; a bug is handed on too, or who waits for them would wait for ever."""
-    try:
-        async for result in results:
-            arrived.put_nowait(result)
-    except Exception as error:  # noqa: BLE001 - raised again by the one who takes the results
-        arrived.put_nowait(error)
 
 
 def _result(arrival: Arrival) -> HostResult:
@@ -170,8 +150,8 @@ def serve(mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervis
             ) from error
         limits_of(caller).check_operation(asked.namespace, operation)
 
-        async def work(say: Say) -> None:
-            await say(msgspec.json.encode(await here.answer(Request(asked.namespace, operation))))
+        async def work(voice: Voice) -> None:
+            await voice.say(msgspec.json.encode(await here.answer(Request(asked.namespace, operation))))
 
         name = f"{type(operation).__name__} for {caller.name}"
         async with aclosing(working(supervisor, name, work)) as parts:

@@ -11,11 +11,43 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TypeVar
 
-from megatools.hostkit.upcoming import END, Upcoming
+from megatools.hostkit.upcoming import END, End, Upcoming
 
 QUIET_S = 0.25
 LONGEST_S = 1.0
+_AHEAD = 64
 T = TypeVar("T")
+
+
+async def together(*many: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The items of several iterators as they come; what one raises is raised."""
+    arrived: asyncio.Queue[T | Exception | End] = asyncio.Queue(_AHEAD)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_hand_on(items, arrived)) for items in many]
+        try:
+            left = len(tasks)
+            while left:
+                item = await arrived.get()
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, End):
+                    left -= 1
+                else:
+                    yield item
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _hand_on(items: AsyncIterator[T], arrived: asyncio.Queue[T | Exception | End]) -> None:
+    """A failure is handed on too: it belongs to the one who takes the items."""
+    try:
+        async for item in items:
+            await arrived.put(item)
+    except Exception as error:  # noqa: BLE001 - raised again by the one who takes the items
+        await arrived.put(error)
+    else:
+        await arrived.put(END)
 
 
 async def batches(items: AsyncIterator[T], *, quiet_s: float = QUIET_S) -> AsyncGenerator[list[T], None]:

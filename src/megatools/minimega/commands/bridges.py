@@ -5,13 +5,14 @@ from __future__ import annotations
 from megatools.hostkit.errors import Unavailable
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Group, Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import ConfigureBridge, DestroyBridge, ListBridges
 
 family: Family[Services] = Family("bridge", "Bridges")
 
 
-@family.command("bridge")
+@family.command("bridge", effect=Effect.NONE)
 async def bridge(call: Cmd) -> Groups:
     """List all bridges of Open vSwitch, with the VLANs our taps use on them
 
@@ -20,7 +21,7 @@ async def bridge(call: Cmd) -> Groups:
     return await run(call, ListBridges())
 
 
-@family.command("bridge config <bridge> <config>", suggest={"bridge": "bridge"})
+@family.command("bridge config <bridge> <config>", suggest={"bridge": "bridge"}, effect=Effect.NONE)
 async def bridge_config(call: Cmd, bridge: str, config: str) -> Groups:
     """Set key=value on a bridge, which is made if missing
 
@@ -30,7 +31,7 @@ async def bridge_config(call: Cmd, bridge: str, config: str) -> Groups:
     return await run(call, ConfigureBridge(bridge, config))
 
 
-@family.command("bridge destroy <bridge>", suggest={"bridge": "bridge"})
+@family.command("bridge destroy <bridge>", suggest={"bridge": "bridge"}, effect=Effect.NONE)
 async def bridge_destroy(call: Cmd, bridge: str) -> Groups:
     """Remove a bridge that this daemon made and that nothing uses any more"""
     return await run(call, DestroyBridge(bridge))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import AddDhcpLive, KillDhcp, ListDhcp, ListDhcpLive, StartDhcp
 
 family: Family[Services] = Family("dnsmasq", "DHCP and DNS servers")
 
 
-@family.command("dnsmasq")
+@family.command("dnsmasq", effect=Effect.NONE)
 async def dnsmasq(call: Cmd) -> Groups:
     """List the DHCP servers of this namespace"""
     return await run(call, ListDhcp())
 
 
-@family.command("dnsmasq start <listen address> <low dhcp range> <high dhcp range> [config]", "dnsmasq start <config>")
+@family.command(
+    "dnsmasq start <listen address> <low dhcp range> <high dhcp range> [config]",
+    "dnsmasq start <config>",
+    effect=Effect.NONE,
+)
 async def dnsmasq_start(
     call: Cmd, listen: str = "", low: str = "", high: str = "", config: str | None = None
 ) -> Groups:
@@ -28,7 +33,7 @@ async def dnsmasq_start(
     return await run(call, StartDhcp(listen, low, high, config or ""))
 
 
-@family.command("dnsmasq kill <id or all>", suggest={"id": "dnsmasq"})
+@family.command("dnsmasq kill <id or all>", suggest={"id": "dnsmasq"}, effect=Effect.NONE)
 async def dnsmasq_kill(call: Cmd, id: str) -> Groups:
     """End a server of this namespace, or all of them"""
     return await run(call, KillDhcp(id))
@@ -38,6 +43,7 @@ async def dnsmasq_kill(call: Cmd, id: str) -> Groups:
     "dnsmasq configure <id or all> <ip,>",
     "dnsmasq configure <id or all> <ip,> <mac address> <address>",
     suggest={"id": "dnsmasq"},
+    effect=Effect.NONE,
 )
 async def dnsmasq_static(
     call: Cmd,
@@ -55,6 +61,7 @@ async def dnsmasq_static(
     "dnsmasq configure <id or all> <dns,>",
     "dnsmasq configure <id or all> <dns,> <ip> <hostname>",
     suggest={"id": "dnsmasq"},
+    effect=Effect.NONE,
 )
 async def dnsmasq_names(
     call: Cmd,
@@ -72,6 +79,7 @@ async def dnsmasq_names(
     "dnsmasq configure <id or all> dns upstream",
     "dnsmasq configure <id or all> dns upstream server <ip>",
     suggest={"id": "dnsmasq"},
+    effect=Effect.NONE,
 )
 async def dnsmasq_upstream(call: Cmd, id: str, ip: str = "") -> Groups:
     """List the name servers a server asks about other names, or add one"""
@@ -82,6 +90,7 @@ async def dnsmasq_upstream(call: Cmd, id: str, ip: str = "") -> Groups:
     "dnsmasq configure <id or all> options",
     "dnsmasq configure <id or all> options <optionstring>",
     suggest={"id": "dnsmasq"},
+    effect=Effect.NONE,
 )
 async def dnsmasq_options(call: Cmd, id: str, optionstring: str = "") -> Groups:
     """List the DHCP options a server hands out, or add one, written as in dnsmasq's dhcp-option"""

@@ -13,6 +13,7 @@ from megatools.minimega.cluster.host_check import CheckHost
 from megatools.minimega.cluster.host_facts import HostInfo, HostVersion
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Group, Groups, Table
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 
 family: Family[Services] = Family("general", "The daemon itself")
@@ -29,13 +30,13 @@ _CLEAR_ALL = (
 _LONGEST_DELAY_S = 7 * 24 * 3600
 
 
-@family.command("version")
+@family.command("version", effect=Effect.NONE)
 async def version(call: Cmd) -> Groups:
     """Show the version of minimega, its revision and its date"""
     return await run(call, HostVersion())
 
 
-@family.command("check")
+@family.command("check", effect=Effect.NONE)
 async def check(call: Cmd) -> Groups:
     """Check the programs this host needs, and say which accelerator VMs run on and why
 
@@ -44,7 +45,7 @@ async def check(call: Cmd) -> Groups:
     return await run(call, CheckHost())
 
 
-@family.command("host", "host <field>")
+@family.command("host", "host <field>", effect=Effect.NONE)
 async def host(call: Cmd, field: str | None = None) -> Groups:
     """Show what this host has and how much of it is promised to VMs
 
@@ -54,20 +55,20 @@ async def host(call: Cmd, field: str | None = None) -> Groups:
     return await run(call, HostInfo(field or ""))
 
 
-@family.command("hostname")
+@family.command("hostname", effect=Effect.NONE)
 async def hostname(call: Cmd) -> str:
     """Show the name of this host"""
     return call.host
 
 
-@family.command("debug")
+@family.command("debug", effect=Effect.NONE)
 async def debug(_call: Cmd) -> Table:
     """Show what the daemon runs on: Python, its tasks and its threads"""
     rows = ((sys.version.split()[0], str(len(asyncio.all_tasks())), str(threading.active_count())),)
     return Table(("pythonversion", "tasks", "threads"), rows)
 
 
-@family.command("args")
+@family.command("args", effect=Effect.NONE)
 async def args(call: Cmd) -> Table:
     """Show the settings this daemon runs with"""
     settings = call.services.daemon.settings_text()

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from megatools.minimega.commands.services import Cmd, Services
 from megatools.minimega.lang.answer import Group, Table, rows_table
 from megatools.minimega.lang.call import Invocation
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.namespace.namespaces import DEFAULT, NamespaceRow
 
 family: Family[Services] = Family("namespaces", "Namespaces")
 
 
-@family.command("namespace")
+@family.command("namespace", effect=Effect.NONE)
 async def namespace(call: Cmd) -> Table:
     """List namespaces
 
@@ -73,5 +74,5 @@ async def destroy_namespace(call: Cmd, name: str) -> None:
 
 def _move(call: Cmd, name: str) -> None:
     call.session.namespace = name
-    if call.session.source != "script":
+    if call.session.source not in ("script", "mesh"):
         call.services.active.name = name

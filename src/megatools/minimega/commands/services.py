@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from megatools.hostkit.logcontrol import LogControl
+from megatools.hostkit.ranges import by_number
+from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.files.library import Library
@@ -67,6 +69,7 @@ class Services:
     log: LogControl
     files: Path
     library: Library
+    mesh: MeshControl
 
 
 Cmd: TypeAlias = Call[Services]
@@ -91,13 +94,8 @@ async def run(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Gro
 
 async def _shown(results: AsyncIterator[HostResult]) -> Groups:
     async for batch in batches(results):
-        yield [response for result in sorted(batch, key=_host) for response in responses(result)]
-
-
-def _host(result: HostResult) -> tuple[str, int, str]:
-    prefix = result.host.rstrip("0123456789")
-    number = result.host.removeprefix(prefix)
-    return prefix, int(number or 0), number
+        batch.sort(key=lambda result: by_number(result.host))
+        yield [response for result in batch for response in responses(result)]
 
 
 def responses(result: HostResult) -> Group:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.pipes.programs import ForgetPrograms, ListPrograms, ReadProgram, RunProgram, StartProgram
 
 family: Family[Services] = Family("shell", "Programs on the host")
 
 
-@family.command("shell <command>...")
+@family.command("shell <command>...", effect=Effect.NONE)
 async def shell(call: Cmd, command: tuple[str, ...]) -> Groups:
     """Run a program and wait for it
 
@@ -20,7 +21,7 @@ async def shell(call: Cmd, command: tuple[str, ...]) -> Groups:
     return await run(call, RunProgram(command))
 
 
-@family.command("background <command>...")
+@family.command("background <command>...", effect=Effect.NONE)
 async def background(call: Cmd, command: tuple[str, ...]) -> Groups:
     """Start a program and go on
 
@@ -29,7 +30,7 @@ async def background(call: Cmd, command: tuple[str, ...]) -> Groups:
     return await run(call, StartProgram(command))
 
 
-@family.command("background-status [id]")
+@family.command("background-status [id]", effect=Effect.NONE)
 async def background_status(call: Cmd, id: str | None = None) -> Groups:
     """List background programs
 
@@ -38,19 +39,19 @@ async def background_status(call: Cmd, id: str | None = None) -> Groups:
     return await run(call, ListPrograms(id or ""))
 
 
-@family.command("background-output <id>")
+@family.command("background-output <id>", effect=Effect.NONE)
 async def background_output(call: Cmd, id: str) -> Groups:
     """Show what a finished background program wrote"""
     return await run(call, ReadProgram(id, "output"))
 
 
-@family.command("background-error <id>")
+@family.command("background-error <id>", effect=Effect.NONE)
 async def background_error(call: Cmd, id: str) -> Groups:
     """Show what a finished background program wrote to its error stream"""
     return await run(call, ReadProgram(id, "error"))
 
 
-@family.command("clear background-status")
+@family.command("clear background-status", effect=Effect.NONE)
 async def clear_background_status(call: Cmd) -> Groups:
     """Forget finished background programs"""
     return await run(call, ForgetPrograms())

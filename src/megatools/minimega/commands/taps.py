@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import CreateTap, DeleteTap, ListTaps
 
 family: Family[Services] = Family("tap", "Host taps")
 
 
-@family.command("tap")
+@family.command("tap", effect=Effect.NONE)
 async def tap(call: Cmd) -> Groups:
     """List the taps of this namespace through which the host takes part in its networks"""
     return await run(call, ListTaps())
@@ -26,6 +27,7 @@ async def tap(call: Cmd) -> Groups:
     "tap create <vlan> bridge <bridge> <dhcp,> [tap name]",
     "tap create <vlan> bridge <bridge> ip <ip> [tap name]",
     suggest={"vlan": "vlan", "bridge": "bridge"},
+    effect=Effect.NONE,
 )
 async def tap_create(
     call: Cmd, vlan: str, bridge: str = "", tap: str | None = None, dhcp: bool = False, ip: str = ""
@@ -39,13 +41,13 @@ async def tap_create(
     return await run(call, CreateTap(vlan, bridge, tap or "", "dhcp" if dhcp else ip))
 
 
-@family.command("tap delete <tap name>", suggest={"tap": "tap"})
+@family.command("tap delete <tap name>", suggest={"tap": "tap"}, effect=Effect.NONE)
 async def tap_delete(call: Cmd, tap: str) -> Groups:
     """Remove a tap of this namespace, or all of them"""
     return await run(call, DeleteTap(tap))
 
 
-@family.command("clear tap")
+@family.command("clear tap", effect=Effect.NONE)
 async def clear_tap(call: Cmd) -> Groups:
     """Remove all taps of this namespace"""
     return await run(call, DeleteTap("all"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.net.operations import (
     AddVlan,
@@ -18,7 +19,7 @@ from megatools.minimega.net.operations import (
 family: Family[Services] = Family("vlans", "VLANs")
 
 
-@family.command("vlans")
+@family.command("vlans", effect=Effect.NONE)
 async def vlans(call: Cmd) -> Groups:
     """List the VLAN aliases of this namespace
 
@@ -28,7 +29,7 @@ async def vlans(call: Cmd) -> Groups:
     return await run(call, ListVlans())
 
 
-@family.command("vlans range", "vlans range <min> <max>")
+@family.command("vlans range", "vlans range <min> <max>", effect=Effect.NONE)
 async def vlans_range(call: Cmd, min: str | None = None, max: str | None = None) -> Groups:
     """Show or set the range names get their numbers from
 
@@ -40,13 +41,13 @@ async def vlans_range(call: Cmd, min: str | None = None, max: str | None = None)
     return await run(call, SetVlanRange(min, max))
 
 
-@family.command("vlans add <alias> <vlan>")
+@family.command("vlans add <alias> <vlan>", effect=Effect.NONE)
 async def vlans_add(call: Cmd, alias: str, vlan: str) -> Groups:
     """Give a VLAN number a name in this namespace"""
     return await run(call, AddVlan(alias, vlan))
 
 
-@family.command("vlans blacklist [vlan]")
+@family.command("vlans blacklist [vlan]", effect=Effect.NONE)
 async def vlans_blacklist(call: Cmd, vlan: str | None = None) -> Groups:
     """List the VLAN numbers never given to names, or add one
 
@@ -55,7 +56,7 @@ async def vlans_blacklist(call: Cmd, vlan: str | None = None) -> Groups:
     return await run(call, ListBlacklist() if vlan is None else BlacklistVlan(vlan))
 
 
-@family.command("clear vlans [prefix]")
+@family.command("clear vlans [prefix]", effect=Effect.NONE)
 async def clear_vlans(call: Cmd, prefix: str | None = None) -> Groups:
     """Forget the VLAN aliases of this namespace, or those that begin with a prefix
 

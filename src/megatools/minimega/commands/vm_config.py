@@ -8,6 +8,7 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidState, NotFound
 from megatools.minimega.commands.services import Cmd, Services, request
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.config import VmConfig
 from megatools.minimega.vm.editing import edit
@@ -17,7 +18,7 @@ from megatools.minimega.vm.operations import CloneConfig
 family: Family[Services] = Family("vm config", "VM configuration")
 
 
-@family.command("vm config")
+@family.command("vm config", effect=Effect.NONE)
 async def vm_config(call: Cmd) -> str:
     """Print the configuration of the VMs launched from now on
 
@@ -27,14 +28,14 @@ async def vm_config(call: Cmd) -> str:
     return show_config(call.services.namespaces.get(call.namespace).config)
 
 
-@family.command("vm config save <name>")
+@family.command("vm config save <name>", effect=Effect.NAMESPACE)
 async def vm_config_save(call: Cmd, name: str) -> None:
     """Save the configuration under a name, in place of an older one"""
     space = await call.services.namespaces.ensure(call.namespace)
     await space.save_config(name)
 
 
-@family.command("vm config restore [name]")
+@family.command("vm config restore [name]", effect=Effect.NAMESPACE)
 async def vm_config_restore(call: Cmd, name: str | None = None) -> str:
     """Restore a saved configuration, or list their names"""
     space = await call.services.namespaces.ensure(call.namespace)
@@ -47,7 +48,7 @@ async def vm_config_restore(call: Cmd, name: str | None = None) -> str:
     return "\n".join(names)
 
 
-@family.command("vm config clone <vm name or id or uuid>", suggest={"vm": "vm"})
+@family.command("vm config clone <vm name or id or uuid>", suggest={"vm": "vm"}, effect=Effect.NAMESPACE)
 async def vm_config_clone(call: Cmd, vm: str) -> None:
     """Copy the configuration a VM was launched with
 
@@ -60,7 +61,7 @@ async def vm_config_clone(call: Cmd, vm: str) -> None:
     await _take(call, msgspec.json.decode(found[0], type=VmConfig))
 
 
-@family.command("clear vm config")
+@family.command("clear vm config", effect=Effect.NAMESPACE)
 async def clear_vm_config(call: Cmd) -> None:
     """Restore the defaults of all fields; saved configurations stay"""
     await _take(call, VmConfig())
@@ -128,10 +129,10 @@ def _long(field: Field) -> str:
 def _declare(field: Field) -> None:
     names = [field.name] if field.name.startswith(field.alias) else [field.name, field.alias]
     setting = [pattern for name in names if name for pattern in _patterns(field, name)]
-    family.add(setting, _setter(field), f"Show or set: {field.help}", _long(field))
+    family.add(setting, _setter(field), f"Show or set: {field.help}", _long(field), effect=Effect.NAMESPACE)
     suffix = " [key or all]" if field.shape is Shape.KEYED else ""
     clearing = [f"clear vm config {name}{suffix}" for name in names if name]
-    family.add(clearing, _clearer(field), f"Restore the default of: {field.help}")
+    family.add(clearing, _clearer(field), f"Restore the default of: {field.help}", effect=Effect.NAMESPACE)
 
 
 for _field in FIELDS:

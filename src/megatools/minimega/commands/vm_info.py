@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.operations import VmInfo
 
 family: Family[Services] = Family("vm info", "Lists of virtual machines")
 
 
-@family.command("vm info [summary,]")
+@family.command("vm info [summary,]", effect=Effect.NONE)
 async def vm_info(call: Cmd, summary: bool = False) -> Groups:
     """List the virtual machines of this namespace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from megatools.hostkit.errors import Unavailable
 from megatools.minimega.commands.services import Cmd, Services, run
 from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.operations import FlushVms, KillVms, LaunchVms, StartVms, StopVms
@@ -12,7 +13,7 @@ from megatools.minimega.vm.operations import FlushVms, KillVms, LaunchVms, Start
 family: Family[Services] = Family("vm", "Virtual machines")
 
 
-@family.command("vm launch kvm <name or count> [config]")
+@family.command("vm launch kvm <name or count> [config]", effect=Effect.NAMESPACE)
 async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Groups:
     """Launch virtual machines; they are paused (state BUILDING) until they are started
 
@@ -25,13 +26,17 @@ async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Groups:
     return await run(call, LaunchVms(tuple(plans), str(call.services.files.absolute())))
 
 
-@family.command("vm launch")
+@family.command("vm launch", effect=Effect.NAMESPACE)
 async def vm_launch_queued(call: Cmd) -> None:
     """Launch what was queued (not available yet)"""
     raise Unavailable('not available yet: "vm launch" of a queue', hint="vm launch kvm <name or count>")
 
 
-@family.command("vm launch container <name or count> [config]", "vm launch android <name or count> [config]")
+@family.command(
+    "vm launch container <name or count> [config]",
+    "vm launch android <name or count> [config]",
+    effect=Effect.NAMESPACE,
+)
 async def vm_launch_other(call: Cmd, name: str, config: str | None = None) -> None:
     """Launch containers or Android emulators (not available yet)"""
     raise Unavailable(
@@ -40,7 +45,7 @@ async def vm_launch_other(call: Cmd, name: str, config: str | None = None) -> No
     )
 
 
-@family.command("vm start <vm target>", suggest={"vm": "vm"})
+@family.command("vm start <vm target>", suggest={"vm": "vm"}, effect=Effect.NONE)
 async def vm_start(call: Cmd, vm: str) -> Groups:
     """Start virtual machines
 
@@ -50,13 +55,13 @@ async def vm_start(call: Cmd, vm: str) -> Groups:
     return await run(call, StartVms(vm))
 
 
-@family.command("vm stop <vm target>", suggest={"vm": "vm"})
+@family.command("vm stop <vm target>", suggest={"vm": "vm"}, effect=Effect.NONE)
 async def vm_stop(call: Cmd, vm: str) -> Groups:
     """Pause running virtual machines; `vm start` lets them go on"""
     return await run(call, StopVms(vm))
 
 
-@family.command("vm kill <vm target>", suggest={"vm": "vm"})
+@family.command("vm kill <vm target>", suggest={"vm": "vm"}, effect=Effect.NONE)
 async def vm_kill(call: Cmd, vm: str) -> Groups:
     """End virtual machines, as if their power was cut
 
@@ -65,7 +70,7 @@ async def vm_kill(call: Cmd, vm: str) -> Groups:
     return await run(call, KillVms(vm))
 
 
-@family.command("vm flush [vm target]", suggest={"vm": "vm"})
+@family.command("vm flush [vm target]", suggest={"vm": "vm"}, effect=Effect.NONE)
 async def vm_flush(call: Cmd, vm: str | None = None) -> Groups:
     """Forget virtual machines in state QUIT or ERROR, all of them or those named"""
     return await run(call, FlushVms("all" if vm is None else vm))

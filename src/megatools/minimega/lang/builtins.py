@@ -14,6 +14,7 @@ from megatools.hostkit.errors import NotFound, Unavailable
 from megatools.hostkit.files import write_atomically
 from megatools.minimega.lang.answer import Group, Table
 from megatools.minimega.lang.call import Call, Invocation, Reply
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.quote import join_words
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.lang.rows import choose_columns, filter_group, parse_filter
@@ -52,6 +53,7 @@ def builtins() -> Family[S]:  # pyright: ignore[reportInvalidTypeVarUse] the cal
             _MODIFIER_HELP.format(
                 example=f".{name} {'true' if default == 'false' else 'false'} vm info", default=default
             ),
+            effect={f".{name} <true,false> (command)": Effect.NONE},
         )
     _add_rows(family)
     _add_names(family)
@@ -60,16 +62,16 @@ def builtins() -> Family[S]:  # pyright: ignore[reportInvalidTypeVarUse] the cal
 
 
 def _add_rows(family: Family[S]) -> None:
-    family.command(".filter <filter> (command)")(_filter)
-    family.command(".columns <columns> (command)")(_columns)
+    family.command(".filter <filter> (command)", effect=Effect.NONE)(_filter)
+    family.command(".columns <columns> (command)", effect=Effect.NONE)(_columns)
 
 
 def _add_names(family: Family[S]) -> None:
     family.command(".alias [alias as name=expansion]...", preprocess=False)(_alias)
     family.command(".unalias <name>")(_unalias)
     family.command(".env", ".env <name> [value]")(_environment)
-    family.command("help [command]...", record=False)(_help)
-    family.command("echo [words]...")(_echo)
+    family.command("help [command]...", record=False, effect=Effect.NONE)(_help)
+    family.command("echo [words]...", effect=Effect.NONE)(_echo)
 
 
 def _add_history(family: Family[S]) -> None:

@@ -5,7 +5,7 @@ Imported by every command family; knows no feature.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -34,15 +34,17 @@ def _ignore(_text: str) -> None:
 
 @dataclass(slots=True)
 class Session:
-    """One connection, prompt, script, or command that another node sent (`mesh`, with its limits).
+    """One connection, prompt, script, or command that another node sent (`mesh`).
 
-    `namespace` is where it stands, `source` where its lines come from, `status` where its progress goes.
+    `namespace` is where it stands, `source` where its lines come from, `status` where its progress goes. A sent command
+    has its sender's `limits`, and the `environment` of the sender, the daemon's when it is None.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     source: Source = "internal"
     status: Callable[[str], None] = _ignore
     limits: Limits | None = None
+    environment: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,16 @@ class Engine(Protocol[S]):
         """The text of `help words...`; raises `NotFound`."""
         ...
 
-    async def preprocess(self, text: str) -> str:
+    async def preprocess(self, text: str, environment: Mapping[str, str] | None = None) -> str:
         """A value with `$VAR` expanded and `file:`, `http:`, `https:`, `tar:` turned into local paths."""
+        ...
+
+    def recognise(self, words: Sequence[str]) -> Invocation:
+        """The command of words that were lexed already; raises `InvalidInput`."""
+        ...
+
+    def call(self, text: str, session: Session) -> Call[S]:
+        """A call for a command that begins in a session."""
         ...
 
     def run(self, call: Call[S], invocation: Invocation) -> AsyncIterator[Group]:
@@ -151,7 +161,9 @@ class Call(Generic[S]):
 
     async def preprocess(self, text: str) -> str:
         """Expand `$VAR` and file prefixes in part of an argument (for commands registered with `preprocess=False`)."""
-        return await self.interpreter.preprocess(text) if self.scope.options.preprocess else text
+        if not self.scope.options.preprocess:
+            return text
+        return await self.interpreter.preprocess(text, self.session.environment)
 
     def status(self, text: str) -> None:
         """Tell the client that waits how far this command is."""

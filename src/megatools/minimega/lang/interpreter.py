@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -28,6 +28,7 @@ from megatools.minimega.lang.lexer import lex, lex_unfinished
 from megatools.minimega.lang.options import Options, Scope
 from megatools.minimega.lang.pattern import parameter
 from megatools.minimega.lang.preprocess import preprocess_arguments, preprocess_text
+from megatools.minimega.lang.quote import join_words
 from megatools.minimega.lang.registry import Registry
 from megatools.minimega.lang.render import render
 
@@ -81,9 +82,13 @@ class Interpreter(Generic[S]):
         """The text of `help words...`; raises `NotFound`."""
         return help_text(self.registry.commands(), words)
 
-    async def preprocess(self, text: str) -> str:
-        """A value with `$VAR` expanded and file prefixes turned into local paths."""
-        return await preprocess_text(text, self.environment, self._fetcher)
+    async def preprocess(self, text: str, environment: Mapping[str, str] | None = None) -> str:
+        """A value with `$VAR` expanded, from the daemon's environment unless another is given, and prefixes fetched."""
+        return await preprocess_text(text, self.environment if environment is None else environment, self._fetcher)
+
+    def recognise(self, words: Sequence[str]) -> Invocation:
+        """The command of words that were lexed already; raises `InvalidInput`."""
+        return self.registry.match(words, join_words(words))
 
     async def execute(self, line: str, session: Session) -> AsyncIterator[Output]:
         """Run one line; blank lines and comments yield nothing, an invalid command yields one error response."""
@@ -96,7 +101,7 @@ class Interpreter(Generic[S]):
             if line.strip() and session.source != "internal":
                 self.history.record(line.strip())
             return
-        call = self._call(line.strip(), session)
+        call = self.call(line.strip(), session)
         async for group in self.perform(call, invocation):
             yield Output(group, render(group, call.scope.options))
 
@@ -127,9 +132,14 @@ class Interpreter(Generic[S]):
 
     async def _reply(self, call: Call[S], invocation: Invocation) -> Reply:
         command = self.registry.command(invocation)
+        session = call.session
+        if session.limits is not None:
+            session.limits.check_namespace(call.namespace)
+            session.limits.check_command(invocation.text, command.effect(invocation.pattern))
         arguments = dict(invocation.arguments)
         if command.preprocess and call.scope.options.preprocess:
-            arguments = await preprocess_arguments(arguments, self.environment, self._fetcher)
+            environment = self.environment if session.environment is None else session.environment
+            arguments = await preprocess_arguments(arguments, environment, self._fetcher)
         named = {**command.absent, **{parameter(key): value for key, value in arguments.items()}}
         reply = command.handler(call, **named)
         return await reply if inspect.isawaitable(reply) else reply
@@ -150,7 +160,8 @@ class Interpreter(Generic[S]):
     def _expanded(self, line: str, session: Session) -> str:
         return self.aliases.expand(line) if session.source in ("prompt", "socket") else line
 
-    def _call(self, text: str, session: Session) -> Call[S]:
+    def call(self, text: str, session: Session) -> Call[S]:
+        """A call for a command that begins in a session."""
         return Call(self._services, session.namespace, session, text, self, self._host, Scope(self.options))
 
     async def suggest(self, line: str, session: Session) -> list[str]:
@@ -165,7 +176,7 @@ class Interpreter(Generic[S]):
         if not words:
             candidates += [name for name, _ in self.aliases.rows() if name.startswith(last)]
         if here.arguments:
-            candidates += await self._names(here.arguments, last, self._call(line, session))
+            candidates += await self._names(here.arguments, last, self.call(line, session))
             candidates += self._values(last, not candidates)
         return finished(candidates)
 

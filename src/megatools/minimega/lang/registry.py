@@ -24,6 +24,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 from megatools.minimega.lang.answer import Group
 from megatools.minimega.lang.api import describe, manual
 from megatools.minimega.lang.call import Argument, Call, Invocation, Reply
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.match import MAX_NESTING, InvalidCommand, match
 from megatools.minimega.lang.near import hint_for
 from megatools.minimega.lang.pattern import Pattern, parse_pattern
@@ -42,7 +43,8 @@ class Command(Generic[S]):
     """One command: the patterns it answers to, its handler, its help and how it runs.
 
     `exact`: its literals and choices must be typed in full (the classic words). `record`: it enters the history.
-    `preprocess`: its arguments are preprocessed. `suggest`: completion source by argument key.
+    `preprocess`: its arguments are preprocessed. `suggest`: completion source by argument key. `effects`: what it
+    changes besides its operations, for all its patterns or by pattern.
     `absent`: what parameters without a default get when a line leaves them out.
     """
 
@@ -56,6 +58,13 @@ class Command(Generic[S]):
     exact: bool
     suggest: Mapping[str, str]
     absent: Mapping[str, Argument | None]
+    effects: Effect | Mapping[str, Effect]
+
+    def effect(self, pattern: str) -> Effect:
+        """What it changes, besides its operations, when it is called by this pattern."""
+        if isinstance(self.effects, Effect):
+            return self.effects
+        return self.effects.get(pattern, Effect.HOST)
 
     @property
     def prefix(self) -> str:
@@ -84,6 +93,7 @@ class Family(Generic[S]):
         preprocess: bool = True,
         exact: bool = False,
         suggest: Mapping[str, str] | None = None,
+        effect: Effect | Mapping[str, Effect] = Effect.HOST,
     ) -> Callable[[Callable[Concatenate[Call[S], P], R]], Callable[Concatenate[Call[S], P], R]]:
         """Declare the function below as a command; raises `BadPattern` or `BadHandler` at import."""
 
@@ -98,6 +108,7 @@ class Family(Generic[S]):
                 preprocess=preprocess,
                 exact=exact,
                 suggest=suggest,
+                effect=effect,
             )
             return handler
 
@@ -114,6 +125,7 @@ class Family(Generic[S]):
         preprocess: bool = True,
         exact: bool = False,
         suggest: Mapping[str, str] | None = None,
+        effect: Effect | Mapping[str, Effect] = Effect.HOST,
     ) -> None:
         """Declare a generated command; its handler may take `**arguments`. Raises `BadPattern` or `BadHandler`."""
         parsed = tuple(parse_pattern(pattern) for pattern in patterns)
@@ -121,6 +133,8 @@ class Family(Generic[S]):
             raise BadHandler(f"a command of family '{self.name}' has no pattern")
         if not short.strip():
             raise BadHandler(f"command '{parsed[0]}' has no help")
+        if not isinstance(effect, Effect) and not effect.keys() <= set(patterns):
+            raise BadHandler(f"command '{parsed[0]}' tells the effect of a pattern it does not have")
         self.commands.append(
             Command(
                 family=self.name,
@@ -133,6 +147,7 @@ class Family(Generic[S]):
                 exact=exact,
                 suggest=dict(suggest or {}),
                 absent=check_handler(handler, parsed),
+                effects=effect,
             )
         )
 

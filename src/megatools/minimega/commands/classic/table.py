@@ -17,6 +17,7 @@ from megatools.hostkit.errors import CommandFailed, InvalidInput, Unavailable
 from megatools.minimega.commands.services import Cmd, Services
 from megatools.minimega.lang.answer import Group, Response, Table
 from megatools.minimega.lang.call import Argument
+from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.match import InvalidCommand
 from megatools.minimega.lang.quote import quote
 from megatools.minimega.lang.registry import Family
@@ -43,11 +44,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Special:
-    """A classic pattern, the function that runs it, and its help; a Table is shown without a host column."""
+    """A classic pattern, the function that runs it, and its help; a Table is shown without a host column.
+
+    `effect` is what the function does besides running modern lines.
+    """
 
     pattern: str
     run: Callable[[Cmd, Arguments], AsyncIterator[str | Table | Group]]
     help: str
+    effect: Effect = Effect.NONE
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,17 @@ def make_family(name: str, title: str, rows: tuple[Row | Special | Later, ...]) 
         match row:
             case Row():
                 to = f"The same as `{row.to}`." if isinstance(row.to, str) else ""
-                family.add((row.pattern,), _translate(row), row.help, to, exact=row.exact, preprocess=False)
+                family.add(
+                    (row.pattern,),
+                    _translate(row),
+                    row.help,
+                    to,
+                    exact=row.exact,
+                    preprocess=False,
+                    effect=Effect.NONE,
+                )
             case Special():
-                family.add((row.pattern,), _special(row.run), row.help, exact=True, preprocess=False)
+                family.add((row.pattern,), _special(row.run), row.help, exact=True, preprocess=False, effect=row.effect)
             case Later():
                 patterns = (f"{row.name} [words]...",)
                 family.add(patterns, _later(row.name), "not available yet", exact=row.exact, preprocess=False)
