@@ -12,6 +12,7 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound, Unavailable
 from megatools.hostkit.files import write_atomically
+from megatools.hostkit.ranges import by_number
 from megatools.minimega.cluster import topology
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.sending import LOCALHOST, Sender
@@ -85,7 +86,7 @@ class MeshControl:
 
     def names(self) -> list[str]:
         """This node and the others."""
-        return sorted((self.mesh.name, *(member.name for member in self.mesh.members())))
+        return sorted((self.mesh.name, *(member.name for member in self.mesh.members())), key=by_number)
 
     async def topology(self) -> Topology:
         """Who is connected to whom."""
