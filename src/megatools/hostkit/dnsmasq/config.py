@@ -8,6 +8,7 @@ import msgspec
 
 CONFIG, LEASES, PID = "dnsmasq.conf", "dnsmasq.leases", "dnsmasq.pid"
 STATIC_DIR, OPTIONS_DIR, HOSTS_DIR, UPSTREAM = "dhcp-hosts", "dhcp-opts", "hosts", "resolv.conf"
+_MTU_OPTIONS = ("option:mtu,", "26,")
 LIVE_FILE = "minimega"  # the one file we write in each of the watched directories
 
 
@@ -59,11 +60,16 @@ def config_text(setup: Setup, directory: Path, user: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def live_files(live: Live) -> dict[str, str]:
-    """The files that are read while the server runs: path below its directory -> text."""
+def live_files(live: Live, mtu: int = 0) -> dict[str, str]:
+    """The files that are read while the server runs: path below its directory -> text.
+
+    Clients are told `mtu` as theirs, unless it is 0 or the options say one.
+    """
+    told = any(option.startswith(_MTU_OPTIONS) for option in live.options)
+    options = live.options if told or not mtu else (f"option:mtu,{mtu}", *live.options)
     return {
         f"{STATIC_DIR}/{LIVE_FILE}": "".join(f"{mac},{address}\n" for mac, address in live.static),
-        f"{OPTIONS_DIR}/{LIVE_FILE}": "".join(f"{option}\n" for option in live.options),
+        f"{OPTIONS_DIR}/{LIVE_FILE}": "".join(f"{option}\n" for option in options),
         f"{HOSTS_DIR}/{LIVE_FILE}": "".join(f"{address} {name}\n" for address, name in live.dns),
         UPSTREAM: "".join(f"nameserver {address}\n" for address in live.upstream),
     }

@@ -52,9 +52,9 @@ class Server:
         """The process, if it runs."""
         return self._from_pid_file() or next(self._processes(), None)
 
-    def configure(self, live: Live) -> None:
+    def configure(self, live: Live, mtu: int = 0) -> None:
         """Replace what is read while it runs; dnsmasq notices by itself. What was removed stays until it restarts."""
-        for name, text in config.live_files(live).items():
+        for name, text in config.live_files(live, mtu).items():
             (self.directory / name).write_text(text)
 
     async def stop(self) -> None:

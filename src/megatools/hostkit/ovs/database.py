@@ -80,6 +80,14 @@ class Database:
         rows = await self._rows(model.select("Interface", model.INTERFACE_COLUMNS, [["name", "==", name]]))
         return model.interface_row(rows[0]) if rows else None
 
+    async def has_protected_ports(self) -> bool:
+        """Whether ports can be protected; old versions know no such thing."""
+        try:
+            await self._rows(model.select("Port", ("protected",), [["name", "==", ""]]))
+        except CommandFailed:
+            return False
+        return True
+
     async def initialise(self) -> None:
         """Give a new, empty database its one root row, as `ovs-vsctl init` does."""
         if not await self._rows(model.select("Open_vSwitch", ("_uuid",))):

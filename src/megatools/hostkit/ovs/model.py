@@ -33,13 +33,18 @@ class Result(msgspec.Struct):
 
 
 class NewPort(msgspec.Struct, frozen=True):
-    """A port to be added: a tap (`type` empty) or an internal port."""
+    """A port to be added: a device of the host (`type` empty), an internal port, or a tunnel with its options.
+
+    Without a tag it carries all VLANs. What comes in at a protected port never leaves by another one.
+    """
 
     name: str
     bridge: str
     tag: int | None = None
     type: str = ""
     ids: Mapping[str, str] = {}
+    options: Mapping[str, str] = {}
+    protected: bool = False
 
 
 class PortRow(msgspec.Struct, frozen=True):
@@ -164,10 +169,14 @@ def add_ports(ports: Sequence[NewPort]) -> list[Op]:
         what: Row = {"name": port.name, "external_ids": ids}
         if port.type:
             what["type"] = port.type
+        if port.options:
+            what["options"] = as_map(port.options)
         ops.append({"op": "insert", "table": "Interface", "uuid-name": interface, "row": what})
         what = {"name": port.name, "external_ids": ids, "interfaces": ["named-uuid", interface]}
         if port.tag is not None:
             what["tag"] = port.tag
+        if port.protected:
+            what["protected"] = True
         ops.append({"op": "insert", "table": "Port", "uuid-name": row, "row": what})
         members.setdefault(port.bridge, []).append(["named-uuid", row])
     for bridge, rows in members.items():

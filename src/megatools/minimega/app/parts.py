@@ -124,6 +124,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             ovs=OvsSettings(settings.ovs_run_dir),
             vlan_limits=settings.vlan_range(),
             events=heard,
+            own_address=settings.own_address,
         )
         vm_settings = VmSettings(accelerator=settings.accel)
         backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)

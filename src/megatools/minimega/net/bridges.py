@@ -1,4 +1,4 @@
-"""The bridges of the switch: listed, configured, and those of ours destroyed.
+"""The bridges of the switch: listed with all that is on them, configured, and those of ours destroyed.
 
 Commands reach it through `net.operations`. Listing makes nothing and starts nothing.
 """
@@ -12,10 +12,12 @@ from megatools.minimega.net.host_taps import HostTaps
 from megatools.minimega.net.names import check_bridge
 from megatools.minimega.net.network import Network
 from megatools.minimega.net.switch import Switch
+from megatools.minimega.net.trunks import Trunks
+from megatools.minimega.net.tunnels import Tunnels
 
 
 class BridgeRow(msgspec.Struct, frozen=True):
-    """A bridge; `vlans` are the tags of our ports on it."""
+    """A bridge; `vlans` are the tags of our ports on it, `trunks` and `tunnels` the names of ours."""
 
     bridge: str
     preexisting: bool
@@ -29,7 +31,11 @@ class BridgeRow(msgspec.Struct, frozen=True):
 class Bridges:
     """All bridges of the switch this daemon uses."""
 
-    def __init__(self, *, switch: Switch, network: Network, host_taps: HostTaps) -> None:
+    def __init__(
+        self, *, switch: Switch, network: Network, host_taps: HostTaps, trunks: Trunks, tunnels: Tunnels
+    ) -> None:
+        self._trunks = trunks
+        self._tunnels = tunnels
         self._switch = switch
         self._network = network
         self._host_taps = host_taps
@@ -41,7 +47,15 @@ class Bridges:
             return []
         ours = self._switch.ours
         return [
-            BridgeRow(row.name, row.name not in ours, self._vlans(row.name), (), (), (), row.config)
+            BridgeRow(
+                bridge=row.name,
+                preexisting=row.name not in ours,
+                vlans=self._vlans(row.name),
+                trunks=tuple(self._trunks.on(row.name)),
+                tunnels=tuple(tunnel.name for tunnel in self._tunnels.on(row.name)),
+                bonds=(),
+                config=row.config,
+            )
             for row in await database.bridges()
         ]
 
@@ -64,10 +78,13 @@ class Bridges:
             raise InvalidState(
                 f'bridge "{name}" existed before minimega', hint=f"remove it with: ovs-vsctl del-br {name}"
             )
-        used = [*self._network.taps_on(name), *self._host_taps.taps_on(name)]
+        links = [*self._trunks.on(name), *(tunnel.name for tunnel in self._tunnels.on(name))]
+        used = [*self._network.taps_on(name), *self._host_taps.taps_on(name), *links]
         if used or len(found[0].ports) > 1:
             names = ", ".join(used[:5]) or "ports that are not ours"
-            raise InvalidState(f'bridge "{name}" is in use: {names}', hint="remove the taps and VMs on it first")
+            raise InvalidState(
+                f'bridge "{name}" is in use: {names}', hint="remove the taps, VMs, trunks and tunnels on it first"
+            )
         await self._switch.destroy_bridge(name)
 
     def _vlans(self, name: str) -> tuple[int, ...]:

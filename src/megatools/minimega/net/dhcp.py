@@ -23,6 +23,7 @@ from megatools.hostkit.dnsmasq.leases import LeaseFile
 from megatools.hostkit.dnsmasq.server import PROGRAM, Server
 from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, NotFound, chain_text
 from megatools.hostkit.filewatch import FileWatch
+from megatools.hostkit.tunnels import GUEST_MTU
 from megatools.minimega.net.names import check_mac
 from megatools.minimega.state.journal import Delete, Journal, Put, decode
 
@@ -61,13 +62,25 @@ class _Running(msgspec.Struct):
     known: dict[str, str]
     """Leased addresses by MAC, as last told."""
     watch: int = -1
+    mtu: int = 0
+    """What clients were told last."""
 
 
 class Dhcp:
     """The servers of all namespaces of this host."""
 
-    def __init__(self, base: Path, journal: Journal, events: Callable[[str], None] | None = None) -> None:
-        """`events` is called in the event loop with a MAC whose lease changed."""
+    def __init__(
+        self,
+        base: Path,
+        journal: Journal,
+        events: Callable[[str], None] | None = None,
+        guest_mtu: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        """`events` is called in the event loop with a MAC whose lease changed.
+
+        `guest_mtu` says what MTU the clients of the server at an address shall have; 0: whatever they like.
+        """
+        self._guest_mtu = guest_mtu
         self._base = base
         self._events = events
         self._watch = FileWatch()
@@ -150,6 +163,11 @@ class Dhcp:
             kept = tuple(old for old in each.record.live.options if old != option)
             await self._configure(each, msgspec.structs.replace(each.record.live, options=(*kept, option)))
 
+    def tell_mtu(self) -> None:
+        """Tell clients, from their next lease on, an MTU that passes the tunnels there are now."""
+        for running in self._servers.values():
+            self._write_live(running)
+
     def lease(self, mac: str) -> str:
         """The address leased to a MAC by any server; empty when none. The newest lease wins."""
         found = [lease for each in self._servers.values() if (lease := each.leases.by_mac().get(mac)) is not None]
@@ -201,16 +219,19 @@ class Dhcp:
         except BaseException:
             await server.stop()
             raise
-        self._keep(record, server, identity)
+        running = self._keep(record, server, identity)
+        if self._guest_mtu(setup.listen):
+            self._write_live(running)
         return record.id
 
-    def _keep(self, record: DhcpRecord, server: Server, identity: proc.Identity) -> None:
+    def _keep(self, record: DhcpRecord, server: Server, identity: proc.Identity) -> _Running:
         running = _Running(record, server, identity, LeaseFile(server.directory / LEASES), {})
         self._servers[record.id] = running
         try:
             running.watch = self._watch.add(server.directory / LEASES, lambda: self._tell(running))
         except MegaError as error:
             _log.warning("leases of dnsmasq %d are read when asked for only: %s", record.id, chain_text(error))
+        return running
 
     def _tell(self, running: _Running) -> None:
         """Publish the leases that are not as they were."""
@@ -231,7 +252,15 @@ class Dhcp:
         record = msgspec.structs.replace(running.record, live=live)
         await self._journal.write(Put(KIND, str(record.id), record.namespace, record))
         running.record = record
-        running.server.configure(live)
+        self._write_live(running)
+
+    def _write_live(self, running: _Running) -> None:
+        """Write the files it reads while it runs; a long MTU is said only to take back a shorter one."""
+        mtu = self._guest_mtu(running.record.setup.listen)
+        if mtu or running.mtu:
+            mtu = mtu or GUEST_MTU
+        running.server.configure(running.record.live, mtu)
+        running.mtu = mtu
 
     async def _bury_dead(self) -> None:
         for running in list(self._servers.values()):

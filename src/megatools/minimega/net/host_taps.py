@@ -114,6 +114,10 @@ class HostTaps:
         """The bridges with host taps."""
         return frozenset(tap.bridge for tap in self._taps.values())
 
+    def bridge_of(self, address: str) -> str:
+        """The bridge of the tap that was given an address; empty when none was."""
+        return next((tap.bridge for tap in self._taps.values() if tap.option.partition("/")[0] == address), "")
+
     async def recover(self) -> None:
         """Adopt the taps that are still there; remove those that are half made or broken."""
         records = [decode(record, TapRecord) for record in self._journal.read(HOST_TAP_KIND)]

@@ -32,6 +32,9 @@ from megatools.minimega.state.journal import Delete, Journal, Put, decode
 _log = logging.getLogger(__name__)
 KIND = "port"
 HOST_TAP_KIND = "tap"
+TUNNEL_KIND = "tunnel"
+TRUNK_KIND = "trunk"
+_OTHER_KINDS = (HOST_TAP_KIND, TUNNEL_KIND, TRUNK_KIND)  # ports with our mark that other rooms look after
 _BASE_S = 15.0
 _EACH_S = 0.2
 
@@ -200,9 +203,9 @@ class Network:
         """Compare the journal with what is there: keep whole ports, remove half ones and those nobody knows."""
         self._numbers = count()
         records = [decode(record, PortRecord) for record in self._journal.read(KIND)]
-        host_taps = {record.id for record in self._journal.read(HOST_TAP_KIND)}
+        others = {record.id for kind in _OTHER_KINDS for record in self._journal.read(kind)}
         self._ports = {record.port.tap: record.port for record in records}
-        if not records and not host_taps:
+        if not records and not others:
             return
         listed: set[str] = set()
         database = await self._switch.database_if_running()
@@ -211,7 +214,7 @@ class Network:
             listed = {port.name for port in await database.ports(key=MARK, value=self._switch.mark)} - bridges
         here = proc.boot_id()
         broken = [record.port.tap for record in records if not _whole(record, listed, here)]
-        strays = listed - self._ports.keys() - host_taps
+        strays = listed - self._ports.keys() - others
         if broken or strays:
             _log.warning("removing %d ports that did not survive: %s", len(broken) + len(strays), [*broken, *strays])
         if database is not None:

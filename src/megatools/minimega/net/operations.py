@@ -13,7 +13,7 @@ import msgspec
 from megatools.hostkit.dnsmasq.config import Live
 from megatools.minimega.lang.answer import Answer, Table, rows_table
 from megatools.minimega.lang.operation import Handlers, Operation, Reach
-from megatools.minimega.net.bridges import BridgeRow, Bridges
+from megatools.minimega.net.bridge_operations import bridge_handlers
 from megatools.minimega.net.dhcp import Dhcp, DhcpRow
 from megatools.minimega.net.host_taps import HostTaps
 from megatools.minimega.net.ports import DEFAULT_BRIDGE
@@ -103,30 +103,6 @@ class DeleteTap(Operation, frozen=True):
     target: str
 
 
-class ListBridges(Operation, frozen=True):
-    """List all bridges."""
-
-    reach: ClassVar[Reach] = Reach.LOCAL
-    reads: ClassVar[bool] = True
-
-
-class ConfigureBridge(Operation, frozen=True):
-    """Set `key=value` on a bridge."""
-
-    reach: ClassVar[Reach] = Reach.LOCAL
-
-    bridge: str
-    setting: str
-
-
-class DestroyBridge(Operation, frozen=True):
-    """Remove a bridge of ours."""
-
-    reach: ClassVar[Reach] = Reach.LOCAL
-
-    bridge: str
-
-
 class ListDhcp(Operation, frozen=True):
     """List the namespace's DHCP servers."""
 
@@ -197,7 +173,7 @@ def handlers(stack: NetworkStack) -> Handlers:
     return {
         **_vlan_handlers(stack.vlans),
         **_tap_handlers(stack.host_taps, stack.vlans),
-        **_bridge_handlers(stack.bridges, stack.vlans),
+        **bridge_handlers(stack),
         **_dhcp_handlers(stack.dhcp),
     }
 
@@ -261,27 +237,6 @@ def _tap_handlers(taps: HostTaps, vlans: Vlans) -> Handlers:
     return {ListTaps: list_taps, CreateTap: create, DeleteTap: delete}
 
 
-def _bridge_handlers(bridges: Bridges, vlans: Vlans) -> Handlers:
-    async def list_bridges(namespace: str, _: ListBridges) -> Answer:
-        table = rows_table(BridgeRow, rows := await bridges.rows())
-        at = table.header.index("vlans")
-        labelled = tuple(
-            (*cells[:at], _list([vlans.label(namespace, tag) for tag in row.vlans]), *cells[at + 1 :])
-            for cells, row in zip(table.rows, rows, strict=True)
-        )
-        return Answer(table=Table(table.header, labelled))
-
-    async def configure(_: str, operation: ConfigureBridge) -> Answer:
-        await bridges.configure(operation.bridge, operation.setting)
-        return Answer()
-
-    async def destroy(_: str, operation: DestroyBridge) -> Answer:
-        await bridges.destroy(operation.bridge)
-        return Answer()
-
-    return {ListBridges: list_bridges, ConfigureBridge: configure, DestroyBridge: destroy}
-
-
 def _dhcp_handlers(dhcp: Dhcp) -> Handlers:
     async def list_servers(namespace: str, _: ListDhcp) -> Answer:
         return Answer(table=rows_table(DhcpRow, await dhcp.rows(namespace)))
@@ -339,7 +294,3 @@ def _live_values(live: Live, what: str) -> Sequence[tuple[str, ...]]:
             return [(address,) for address in live.upstream]
         case _:
             return [(option,) for option in live.options]
-
-
-def _list(items: Sequence[str]) -> str:
-    return f"[{', '.join(items)}]"

@@ -1,6 +1,6 @@
 """The whole network of this host in one piece, put together: what `app` makes, recovers and closes.
 
-Switch <- Network <- HostTaps <- Bridges
+Switch <- Network <- HostTaps <- Tunnels <- Trunks <- Bridges
              ^
         AddressBook <- Dhcp (leases)          Vlans asks Network and HostTaps which tags are in use
 """
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from megatools.hostkit import routes
 from megatools.hostkit.errors import MegaError, chain_text
 from megatools.minimega.net.addresses import AddressBook
 from megatools.minimega.net.bridges import Bridges
@@ -20,6 +21,8 @@ from megatools.minimega.net.names import VLAN_LIMIT
 from megatools.minimega.net.network import Network
 from megatools.minimega.net.ports import OvsSettings
 from megatools.minimega.net.switch import Switch
+from megatools.minimega.net.trunks import Trunks
+from megatools.minimega.net.tunnels import Tunnels
 from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
 
@@ -37,15 +40,29 @@ class NetworkStack:
         ovs: OvsSettings,
         vlan_limits: tuple[int, int] = (101, VLAN_LIMIT),
         events: Callable[[str], None] | None = None,
+        own_address: Callable[[], str] = routes.own_address,
     ) -> None:
-        """VLAN names get numbers within `vlan_limits`; `events` is called with a MAC whose addresses changed."""
+        """VLAN names get numbers within `vlan_limits`; `events` is called with a MAC whose addresses changed.
+
+        `own_address` is where other hosts reach us: tunnels begin there.
+        """
         self._switch = Switch(base, journal, ovs)
-        self.dhcp = Dhcp(base, journal, events)
+        self.dhcp = Dhcp(base, journal, events, self._guest_mtu)
         self._book = AddressBook(self.dhcp.lease, events)
         self._switch.watch_bridges(self._book.listen_on)
         self.network = Network(switch=self._switch, journal=journal, book=self._book)
         self.host_taps = HostTaps(switch=self._switch, journal=journal, network=self.network)
-        self.bridges = Bridges(switch=self._switch, network=self.network, host_taps=self.host_taps)
+        self.tunnels = Tunnels(
+            switch=self._switch, journal=journal, own_address=own_address, changed=self.dhcp.tell_mtu
+        )
+        self.trunks = Trunks(switch=self._switch, journal=journal, is_joined=self.tunnels.is_joined)
+        self.bridges = Bridges(
+            switch=self._switch,
+            network=self.network,
+            host_taps=self.host_taps,
+            trunks=self.trunks,
+            tunnels=self.tunnels,
+        )
         self.vlans = Vlans(journal, self._tags_in_use, vlan_limits)
 
     async def recover(self) -> None:
@@ -59,7 +76,11 @@ class NetworkStack:
             await self._switch.recover()
             await self.network.recover()
             await self.host_taps.recover()
-            await self._switch.listen_again({*self.network.bridges_in_use(), *self.host_taps.bridges_in_use()})
+            await self.tunnels.recover()
+            await self.trunks.recover()
+            self.dhcp.tell_mtu()
+            rooms = (self.network, self.host_taps, self.tunnels, self.trunks)
+            await self._switch.listen_again({bridge for room in rooms for bridge in room.bridges_in_use()})
         except MegaError as error:  # the daemon must come up: VMs run on, and the next use says the same again
             _log.error("cannot compare the ports with what there is: %s", chain_text(error))
 
@@ -67,19 +88,27 @@ class NetworkStack:
         """Let go of all a namespace owns here; its VMs are gone already."""
         await self.dhcp.kill(namespace, "all")
         await self.host_taps.delete(namespace, "all")
+        await self.tunnels.leave(namespace)
         await self.vlans.clear(namespace)
 
     async def close(self, *, remove: bool) -> None:
-        """Let go of everything; with `remove` (quit) take it all down: servers, taps, ports, our empty bridges and
-        our switch. The VMs are gone already.
+        """Let go of everything; with `remove` (quit) take it all down: servers, taps, tunnels, trunks, ports, our empty
+        bridges and our switch. The VMs are gone already.
         """
         await self.dhcp.close(remove=remove)
         self._book.close()
         await self.host_taps.close(remove=remove)
+        await self.tunnels.close(remove=remove)
+        await self.trunks.close(remove=remove)
         await self.network.close(remove=remove)
         await self._switch.close(remove=remove)
         if remove:
             await self.vlans.clear_all()
+
+    def _guest_mtu(self, address: str) -> int:
+        """The longest packet that passes all tunnels of the bridge a host tap with this address is on; 0: any."""
+        bridge = self.host_taps.bridge_of(address)
+        return self.tunnels.guest_mtu(bridge) if bridge else 0
 
     def _tags_in_use(self) -> frozenset[int]:
         return self.network.vlans_in_use() | self.host_taps.vlans_in_use()

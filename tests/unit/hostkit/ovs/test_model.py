@@ -19,6 +19,16 @@ def test_many_ports_are_one_mutation_per_bridge() -> None:
     assert ops[7]["where"] == [["name", "==", "b"]]
 
 
+def test_a_tunnel_has_options_and_may_be_protected() -> None:
+    options = {"remote_ip": "10.0.0.2", "key": "7"}
+    interface, port, _ = model.add_ports([NewPort("t", "b", type="gre", options=options, protected=True)])
+    assert interface["row"]["type"] == "gre"  # type: ignore[index]
+    assert interface["row"]["options"] == ["map", [["key", "7"], ["remote_ip", "10.0.0.2"]]]  # type: ignore[index]
+    assert port["row"]["protected"] is True  # type: ignore[index]
+    _, plain, _ = model.add_ports([NewPort("t", "b")])
+    assert "protected" not in plain["row"]  # type: ignore[operator]
+
+
 def test_a_set_of_one_is_a_plain_value() -> None:
     assert model.set_of(["set", []]) == []
     assert model.set_of(["set", [["uuid", "x"], ["uuid", "y"]]]) == [["uuid", "x"], ["uuid", "y"]]
