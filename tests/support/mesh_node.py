@@ -23,8 +23,10 @@ import msgspec
 from megatools.hostkit.errors import MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.clique import ZenohMesh
+from megatools.minimega.mesh.credentials import CredentialStore, Revocation
 from megatools.minimega.mesh.mesh import Arrival, Ending
-from megatools.minimega.mesh.opening import open_plan
+from megatools.minimega.mesh.plan import MeshPlan
+from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled
 from tests.support.mesh_services import done, serve_all
 
 _ENGINE = "megatools.minimega.mesh.engine"
@@ -36,7 +38,7 @@ async def _main(settings: dict[str, Any]) -> None:
     reader = asyncio.StreamReader(limit=1 << 26)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with Supervisor("node") as supervisor:
-        mesh = ZenohMesh(open_plan(**settings), supervisor)
+        mesh = ZenohMesh(_plan(settings), supervisor)
         serve_all(mesh)
         supervisor.start("events", _events(mesh))
         mesh.start()
@@ -44,6 +46,19 @@ async def _main(settings: dict[str, Any]) -> None:
         while line := await reader.readline():
             supervisor.start("request", _obey(mesh, json.loads(line)))
         await mesh.close()
+
+
+def _plan(settings: dict[str, Any]) -> MeshPlan:
+    """With `cluster` a node with the credentials in that directory, else one of an open mesh."""
+    cluster = settings.pop("cluster", "")
+    store = CredentialStore(Path(cluster), settings["name"]) if cluster else None
+    if store is not None:
+        _stores.append(store)
+    settings["hubs"] = tuple(settings.get("hubs", ()))
+    return MeshPlan(standings=Enrolled(store) if store else AlwaysOpen(), **settings)
+
+
+_stores: list[CredentialStore] = []
 
 
 def _say(**words: object) -> None:
@@ -83,11 +98,17 @@ async def _done(_: ZenohMesh, __: str) -> object:
     return done
 
 
+async def _revoke(_: ZenohMesh, issued: str) -> object:
+    _stores[0].revoke([msgspec.json.decode(issued, type=Revocation)])
+    return None
+
+
 _ACTIONS: dict[str, Callable[[ZenohMesh, str], Awaitable[object]]] = {
     "members": _members,
     "status": _status,
     "links": _links,
     "done": _done,
+    "revoke": _revoke,
     "dial": ZenohMesh.dial,
     "hangup": ZenohMesh.hangup,
 }

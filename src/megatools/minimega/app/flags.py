@@ -51,6 +51,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("accel", "", "accelerator of QEMU: kvm or tcg (default: what this machine can do)"),
     Flag("mesh-timeout", "", "seconds another host may be silent before a command gives it up (default: 10; 0: none)"),
     Flag("mesh-open", False, "be in a mesh without certificates: anyone on this network can command this host"),
+    Flag("mesh-hubs", "", "comma list of nodes that all others are connected to, for hundreds of hosts"),
+    Flag("cluster-dir", "", "directory of this host's membership of a cluster (default: /var/lib/megatools/cluster)"),
     Flag("degree", "0", "with a number above 0: say at the start how to be in a mesh, if this host is in none"),
     Flag("context", "minimega", "name of the mesh; meshes of different names never mix"),
     Flag("port", "9000", "port of the mesh (TCP, and UDP to find each other); the one above it carries streams"),

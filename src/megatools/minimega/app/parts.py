@@ -20,7 +20,7 @@ from megatools.minimega.app.completion import suggesters
 from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
-from megatools.minimega.app.meshing import DaemonMesh, make_mesh
+from megatools.minimega.app.meshing import make_mesh
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.calling import Patience
@@ -37,6 +37,8 @@ from megatools.minimega.files.store import FileStore
 from megatools.minimega.lang.call import ActiveNamespace
 from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
+from megatools.minimega.mesh.clique import ZenohMesh
+from megatools.minimega.mesh.credentials import CredentialStore
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.operations import handlers as net_handlers
 from megatools.minimega.net.ports import OvsSettings
@@ -67,7 +69,7 @@ class Parts:
     namespaces: Namespaces
     programs: Programs
     web: WebServer
-    mesh: DaemonMesh
+    mesh: ZenohMesh
 
     async def recover(self) -> None:
         """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs.
@@ -112,7 +114,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
     host = facts.host_name()
     journal = Journal(home.journal, host)
     async with Supervisor("minimega") as supervisor:
-        mesh = make_mesh(settings, host, supervisor)
+        mesh = make_mesh(settings, host, CredentialStore(settings.cluster_dir, host), supervisor)
         owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
 
         def heard(mac: str) -> None:

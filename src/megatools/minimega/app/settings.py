@@ -10,6 +10,7 @@ from megatools.hostkit import routes
 from megatools.hostkit.errors import InvalidInput
 from megatools.hostkit.settings import Loaded, load, setting
 from megatools.minimega.app.flags import Flags
+from megatools.minimega.mesh.credentials import DEFAULT_DIRECTORY
 
 DEFAULT_FILE = Path("/etc/minimega.json")
 
@@ -65,6 +66,22 @@ class Settings:
             "be in a mesh without certificates: anyone on this network can command this host",
             flag="mesh-open",
             env="MINIMEGA_MESH_OPEN",
+        ),
+    )
+    mesh_hubs: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "nodes that all others are connected to, for hundreds of hosts; none: every node knows all others",
+            flag="mesh-hubs",
+            env="MINIMEGA_MESH_HUBS",
+        ),
+    )
+    cluster_dir: Path = field(
+        default=DEFAULT_DIRECTORY,
+        metadata=setting(
+            "directory of this host's membership of a cluster: certificates, key",
+            flag="cluster-dir",
+            env="MINIMEGA_CLUSTER_DIR",
         ),
     )
     degree: int = field(

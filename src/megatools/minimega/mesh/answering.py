@@ -17,7 +17,7 @@ from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh import wire
 from megatools.minimega.mesh.frames import Answer
 from megatools.minimega.mesh.mesh import Caller, Handler
-from megatools.minimega.mesh.trust import Trust
+from megatools.minimega.mesh.trust import Claimed, Trust
 
 _log = logging.getLogger(__name__)
 _BATCH = 1 << 18
@@ -32,9 +32,9 @@ Send = Callable[[Answer], None]
 class Answering:
     """Serves requests of other nodes."""
 
-    def __init__(self, own: str, trust: Trust, supervisor: Supervisor, send: Send) -> None:
+    def __init__(self, own: str, supervisor: Supervisor, send: Send) -> None:
         self._own = own
-        self._trust = trust
+        self.trust: Trust = Claimed()
         self._supervisor = supervisor
         self._send = send
         self.id = ""
@@ -44,6 +44,11 @@ class Answering:
         self._running: dict[tuple[str, bytes, int], tuple[asyncio.Task[None], Outgoing]] = {}
         self._outgoing: dict[int, Outgoing] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests run."""
+        return bool(self._running)
+
     def asked(self, query: int, payload: bytes) -> None:
         """The engine heard a request."""
         try:
@@ -51,7 +56,7 @@ class Answering:
             request = wire.read_request(signed.request)
             if self.id not in request.to:
                 raise ProtocolError(f'a request of "{request.caller}" was not meant for us')
-            caller = self._trust.verify(signed.request, signed.proof, request.caller)
+            caller = self.trust.verify(signed.request, signed.proof, request.caller)
             if caller.name != request.caller:
                 raise PermissionDenied(f'node "{caller.name}" said that it is "{request.caller}"')
         except PermissionDenied as error:

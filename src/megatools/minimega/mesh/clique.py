@@ -20,14 +20,17 @@ from megatools.hostkit.errors import MegaError, NotFound, Unavailable, chain_tex
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh import frames, wire
 from megatools.minimega.mesh.answering import Answering
+from megatools.minimega.mesh.beside import Beside
 from megatools.minimega.mesh.calls import HERE, Call, absent, doubled
-from megatools.minimega.mesh.engine_config import introducer_config
+from megatools.minimega.mesh.contacts import Contacts
 from megatools.minimega.mesh.engine_keeper import EngineKeeper
 from megatools.minimega.mesh.local import run_here
 from megatools.minimega.mesh.membership import Membership
 from megatools.minimega.mesh.mesh import (
     Acceptor,
     Arrival,
+    Caller,
+    Ending,
     Handler,
     Link,
     Member,
@@ -36,11 +39,11 @@ from megatools.minimega.mesh.mesh import (
     Opener,
     Stream,
 )
-from megatools.minimega.mesh.plan import MeshPlan
-from megatools.minimega.mesh.scouting import endpoints, with_port
+from megatools.minimega.mesh.plan import SIDE_PORT, MeshPlan
+from megatools.minimega.mesh.standing import Standing
 
 _log = logging.getLogger(__name__)
-_DIAL_S = 12.0
+_NOTIFY_S = 1.0
 
 
 class ZenohMesh:
@@ -49,9 +52,13 @@ class ZenohMesh:
     def __init__(self, plan: MeshPlan, supervisor: Supervisor) -> None:
         self._plan = plan
         self._supervisor = supervisor
-        self._membership = Membership(plan.name, must_prove=plan.security == "tls")
-        self._answering = Answering(plan.name, plan.trust, supervisor, self._send)
-        self._keeper = EngineKeeper(plan, self._hear, self._down)
+        self._membership = Membership(plan.name)
+        self._answering = Answering(plan.name, supervisor, self._send)
+        self._keeper = EngineKeeper(plan, self)
+        self._contacts = Contacts(plan, self._keeper, self._membership, supervisor, self)
+        self._answering.internal[wire.HANGUP] = self._contacts.heard
+        self._beside = Beside()
+        self._standing: Standing | None = None
         self._calls: dict[int, Call] = {}
         self._here: dict[int, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -60,8 +67,9 @@ class ZenohMesh:
         self._links: dict[tuple[str, str, str], frames.LinkSeen] = {}
 
     def start(self) -> None:
-        """Start the engine and look for others; returns at once."""
+        """Start the engine and look for others, once this node is in a mesh; returns at once."""
         self._supervisor.start("mesh", self._keeper.keep())
+        self._supervisor.start("redial", self._contacts.redial())
 
     def announce(self) -> None:
         """Be a member, once this node can answer what it is asked."""
@@ -77,9 +85,11 @@ class ZenohMesh:
         return self._membership.members()
 
     def status(self) -> MeshStatus:
-        """What it is and, in `detail`, what is wrong."""
-        plan = self._plan
-        return MeshStatus(plan.security, plan.mode, plan.context, plan.port, self._keeper.trouble)
+        """What it is and, in `detail`, what is wrong or worth knowing."""
+        plan, standing = self._plan, self._keeper.standing
+        mode = "none" if standing.security == "off" else plan.mode
+        detail = self._keeper.trouble or standing.detail
+        return MeshStatus(standing.security, mode, plan.context, plan.port, detail)
 
     async def events(self) -> AsyncIterator[MemberEvent]:
         """Comings and goings from now on."""
@@ -125,7 +135,7 @@ class ZenohMesh:
         for refusal in refused:
             call.refuse(refusal)
         if self.name in asked:
-            here = self._answering.run(self._plan.caller, service, request)
+            here = self._answering.run(Caller(self.name), service, request)
             self._here[number] = self._supervisor.start(f"answer {service}", run_here(call, self.name, here))
         self._ask(number, asked, service, request, timeout_s)
         return call
@@ -136,7 +146,7 @@ class ZenohMesh:
             return
         request = wire.Request(self._run, number, self.name, tuple(far.values()), service, timeout_s, payload)
         encoded = wire.encode(request)
-        signed = wire.encode(wire.Signed(encoded, self._plan.trust.sign(encoded)))
+        signed = wire.encode(wire.Signed(encoded, self._keeper.standing.trust.sign(encoded)))
         # One question to all costs less than many to one each; who is not meant drops it.
         most = len(far) > 1 and 2 * len(far) >= len(self._membership.members())
         self._send(frames.Ask(number, () if most else tuple(far), signed, timeout_s + 1))
@@ -158,19 +168,19 @@ class ZenohMesh:
 
     async def open(self, target: str, service: str, request: bytes) -> Stream:
         """A byte stream over the side channel."""
-        return await self._plan.channel.open(self._member(target), service, request)
+        return await self._beside.channel.open(self._member(target), service, request)
 
     def accept(self, service: str, acceptor: Acceptor) -> None:
         """Take streams of a service."""
-        self._plan.channel.accept(service, acceptor)
+        self._beside.accept(service, acceptor)
 
     async def pull(self, target: str, name: str, offset: int, length: int, into: int) -> int:
         """Copy from what a peer shares, over the side channel."""
-        return await self._plan.channel.pull(self._member(target), name, offset, length, into)
+        return await self._beside.channel.pull(self._member(target), name, offset, length, into)
 
     def share(self, opener: Opener) -> None:
         """Say what peers may pull."""
-        self._plan.channel.share(opener)
+        self._beside.share(opener)
 
     def _member(self, name: str) -> Member:
         found = self._membership.get(name)
@@ -185,22 +195,11 @@ class ZenohMesh:
 
     async def dial(self, address: str) -> None:
         """Make the mesh of the node at an address and ours one."""
-        where = with_port(address, self._plan.port)
-        settings = self._keeper.settings
-        if settings is None:
-            raise Unavailable("the mesh is not up", hint=self._keeper.trouble)
-        (endpoint,) = endpoints([where], settings.protocol)
-        config = introducer_config(settings, endpoint)
-        error = await self._keeper.outcome(lambda ticket: frames.Dial(ticket, endpoint, config), timeout_s=_DIAL_S)
-        if error:
-            raise Unavailable(error)
+        await self._contacts.dial(address)
 
     async def hangup(self, name: str) -> None:
-        """Drop the connection to a node."""
-        member = self._member(name)
-        error = await self._keeper.outcome(lambda ticket: frames.Cut(ticket, member.id), timeout_s=_DIAL_S)
-        if error:
-            raise Unavailable(error)
+        """Drop the connection to a node, and keep away from it."""
+        await self._contacts.hangup(self._member(name))
 
     async def links(self) -> Sequence[Link]:
         """The connections of this node."""
@@ -212,16 +211,71 @@ class ZenohMesh:
     async def close(self) -> None:
         """Leave; calls that run end LOST."""
         await self._keeper.close()
-        self._down()
+        self.down()
+        await self._beside.channel.close()
         for queue in self._queues:
             queue.put_nowait(None)
+
+    # what contacts need
+
+    async def notify(self, member: Member, service: str, payload: bytes) -> bool:
+        """Tell a node something, member or not; whether it heard."""
+        number = next(self._numbers)
+        call = self._calls[number] = Call({member.name: member.id})
+        timer = asyncio.get_running_loop().call_later(_NOTIFY_S, call.expire, _NOTIFY_S)
+        try:
+            self._ask(number, {member.name: member.id}, service, payload, _NOTIFY_S)
+            return (await call.take()).ending is Ending.DONE
+        finally:
+            timer.cancel()
+            del self._calls[number]
+
+    def tell(self, events: Sequence[MemberEvent]) -> None:
+        """Members came or went."""
+        for event in events:
+            if not event.joined:
+                self._answering.lost(event.member.name)
+                self._beside.channel.lost(event.member)
+                for call in self._calls.values():
+                    call.went(event.member.id)
+            for queue in self._queues:
+                queue.put_nowait(event)
+
+    # what the keeper of the engine needs
+
+    async def begin(self, standing: Standing, host: str) -> None:
+        """An engine is about to start, or none will."""
+        self._answering.trust = standing.trust
+        self._membership.must_prove = standing.security == "tls" and self._plan.mode == "clique"
+        if standing is not self._standing:
+            self._standing = standing
+            await self._beside.replace(standing.make_channel())
+        if host:
+            self._beside.channel.listen(host, self._plan.port + SIDE_PORT)
+
+    def busy(self) -> bool:
+        """Whether calls run."""
+        return bool(self._calls or self._answering.busy)
+
+    def peers(self) -> Sequence[str]:
+        """The names of the others."""
+        return [member.name for member in self._membership.members() if not member.doubled]
+
+    def down(self) -> None:
+        """The engine is gone, and with it all it carried."""
+        self._links.clear()
+        self._answering.stop()
+        self.tell(self._membership.clear())
+        for call in self._calls.values():
+            call.abandon("the mesh engine of this host was lost")
 
     # what the engine says
 
     def _send(self, frame: frames.ToEngine) -> None:
         self._keeper.send(frame)
 
-    def _hear(self, frame: frames.FromEngine) -> None:
+    def hear(self, frame: frames.FromEngine) -> None:
+        """Take what the engine said."""
         try:
             self._take(frame)
         except MegaError as error:
@@ -245,12 +299,18 @@ class ZenohMesh:
             case frames.Opened(identity):
                 self._answering.id = identity
             case frames.Token(name, identity, address, alive):
-                member = Member(name, identity, address)
-                self._tell(self._membership.came(member) if alive else self._membership.went(identity))
+                self._sign(Member(name, identity, address), alive=alive)
             case frames.LinkSeen():
                 self._linked(frame)
             case _:
                 pass  # for a call that is over
+
+    def _sign(self, member: Member, *, alive: bool) -> None:
+        if alive:
+            self.tell(self._membership.came(member))
+            self._contacts.came(member)
+        else:
+            self.tell(self._membership.went(member.id))
 
     def _linked(self, link: frames.LinkSeen) -> None:
         key = (link.id, link.near, link.far)
@@ -259,21 +319,4 @@ class ZenohMesh:
             return
         self._links[key] = link
         if link.certificate:
-            self._tell(self._membership.proved(link.id, link.certificate))
-
-    def _tell(self, events: Sequence[MemberEvent]) -> None:
-        for event in events:
-            if not event.joined:
-                self._answering.lost(event.member.name)
-                for call in self._calls.values():
-                    call.went(event.member.id)
-            for queue in self._queues:
-                queue.put_nowait(event)
-
-    def _down(self) -> None:
-        """The engine is gone, and with it all it carried."""
-        self._links.clear()
-        self._answering.stop()
-        self._tell(self._membership.clear())
-        for call in self._calls.values():
-            call.abandon("the mesh engine of this host was lost")
+            self.tell(self._membership.proved(link.id, link.certificate))

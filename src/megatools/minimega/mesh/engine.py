@@ -72,6 +72,7 @@ class Engine:
         self._session: zenoh.Session | None = None
         self._held: list[object] = []
         self._joined = False
+        self._denied: frozenset[str] = frozenset()
         self._id = self._prefix = self._key = self._sign_of_life = ""
 
     def run(self) -> None:
@@ -117,6 +118,9 @@ class Engine:
                 self._lanes.put(f"/dial {frame.endpoint}", lambda: self._dial(frame))
             case frames.Cut():
                 self._lanes.put("/cut", lambda: self._cut(frame))
+            case frames.Deny(names):
+                self._denied = frozenset(names)
+                self._lanes.put("/cut", self._cut_denied)
             case frames.Probe():
                 self._lanes.put(f"/probe {frame.node}", lambda: self._probe(frame))
             case _:
@@ -133,6 +137,7 @@ class Engine:
         self._session = session = zenoh.open(zenoh.Config.from_json5(frame.config))
         self._id = str(session.zid())
         self._prefix = frame.prefix
+        self._denied = frozenset(frame.denied)
         name = quote(frame.name, safe="")
         self._key = f"{self._prefix}/node/{name}/rpc"
         self._sign_of_life = f"{self._prefix}/alive/{name}/{self._id}/{quote(frame.address, safe=':.[]') or '-'}"
@@ -163,6 +168,9 @@ class Engine:
     def _link_seen(self, event: zenoh.LinkEvent) -> None:
         link = event.link
         up = event.kind == zenoh.SampleKind.PUT
+        if up and link.auth_identifier in self._denied:
+            self._lanes.put("/cut", lambda: shut_down([(link.src, link.dst)]))
+            return
         self._tell(frames.LinkSeen(str(link.zid), link.src, link.dst, link.auth_identifier or "", up))
 
     # requests of other nodes
@@ -234,28 +242,31 @@ class Engine:
 
     def _dial(self, frame: frames.Dial) -> None:
         """Stand between our own listener and the far one for a moment: each tells the other about its neighbours."""
-        try:
-            with zenoh.open(zenoh.Config.from_json5(frame.config)) as guide:
-                error = self._introduce(guide, frame.endpoint)
-        except zenoh.ZError:
-            error = f'no answer from "{frame.endpoint}"'
-        self._tell(frames.Outcome(frame.ticket, error))
+        met, error = "", f'no answer from "{frame.endpoint}"'
+        with contextlib.suppress(zenoh.ZError), zenoh.open(zenoh.Config.from_json5(frame.config)) as guide:
+            met, error = self._introduce(guide, frame.endpoint)
+        self._tell(frames.Outcome(frame.ticket, error, met))
 
-    def _introduce(self, guide: zenoh.Session, endpoint: str) -> str:
+    def _introduce(self, guide: zenoh.Session, endpoint: str) -> tuple[str, str]:
+        """The engine met, and what went wrong."""
         deadline = time.monotonic() + _DIAL_S
         met: set[str] = set()
         while time.monotonic() < deadline:
             met |= {str(zid) for zid in (*guide.info.peers_zid(), *guide.info.routers_zid())} - {self._id}
             ours = {str(zid) for zid in (*self.session.info.peers_zid(), *self.session.info.routers_zid())}
             if met & ours:
-                return ""
+                return (met & ours).pop(), ""
             time.sleep(_POLL_S)
-        return f'"{endpoint}" answered, but did not connect' if met else f'no answer from "{endpoint}"'
+        return "", f'"{endpoint}" answered, but did not connect' if met else f'no answer from "{endpoint}"'
 
     def _cut(self, frame: frames.Cut) -> None:
         links = [(link.src, link.dst) for link in self.session.info.links() if str(link.zid) == frame.id]
         done = shut_down(links)
         self._tell(frames.Outcome(frame.ticket, "" if done == len(links) else "a connection was not found"))
+
+    def _cut_denied(self) -> None:
+        links = self.session.info.links()
+        shut_down([(link.src, link.dst) for link in links if link.auth_identifier in self._denied])
 
     def _probe(self, frame: frames.Probe) -> None:
         key = f"{self._prefix}/node/{quote(frame.node, safe='')}/probe"

@@ -5,7 +5,7 @@ Called by `mesh.clique`. Why each value is what it is stands beside it; measurem
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
 
 import msgspec
 
@@ -13,16 +13,20 @@ from megatools.minimega.mesh.scouting import Scouting, endpoints
 
 
 class Certificates(msgspec.Struct, frozen=True):
-    """Files of this node, PEM: the authority's certificate, our own with its chain, and its key."""
+    """Of this node, PEM: the authority's certificate, our own, and its key."""
 
-    authority: Path
-    certificate: Path
-    key: Path
+    authority: bytes
+    certificate: bytes
+    key: bytes
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
-    """What an engine is told: where it listens (`host:port`), where it looks, and how it proves itself."""
+    """What an engine is told.
 
+    Its part (`peer`, `router`, `client`), where it listens (`host:port`), where it looks, and how it proves itself.
+    """
+
+    role: str
     listen: str
     interface: str
     scouting: Scouting
@@ -37,11 +41,11 @@ class EngineSettings(msgspec.Struct, frozen=True):
 
 
 def engine_config(settings: EngineSettings) -> str:
-    """The configuration of a peer of the clique."""
+    """The configuration of an engine."""
     config: dict[str, object] = {
-        "mode": "peer",
+        "mode": settings.role,
         # An explicit address: `[::]` would tell the others about the bridges of all VM networks.
-        "listen": {"endpoints": endpoints([settings.listen], settings.protocol), "exit_on_failure": True},
+        "listen": {"endpoints": _listening(settings), "exit_on_failure": True},
         "connect": {
             "endpoints": endpoints(settings.scouting.seeds, settings.protocol),
             "exit_on_failure": False,
@@ -55,6 +59,10 @@ def engine_config(settings: EngineSettings) -> str:
     if settings.denied:
         config["access_control"] = _access(settings.denied)
     return msgspec.json.encode(config).decode()
+
+
+def _listening(settings: EngineSettings) -> list[str]:
+    return [] if settings.role == "client" else endpoints([settings.listen], settings.protocol)
 
 
 def introducer_config(settings: EngineSettings, endpoint: str) -> str:
@@ -78,10 +86,14 @@ def introducer_config(settings: EngineSettings, endpoint: str) -> str:
     return msgspec.json.encode(config).decode()
 
 
+# Whom each part looks for. Hubs find each other, their clients find them; a clique has neither.
+_WHO = {"peer": ["peer"], "router": ["router"], "client": ["router"]}
+
+
 def _scouting(settings: EngineSettings) -> dict[str, object]:
-    # With "always", both ends of a pair connect to each other: duplicate links. Routers do not connect by themselves.
-    strategy = {"peer": {"to_router": "always", "to_peer": "greater-zid"}}
-    who = {"peer": ["router", "peer"]}
+    # With "always", both ends of a pair connect to each other: duplicate links.
+    strategy = {"peer": {"to_router": "always", "to_peer": "greater-zid"}, "router": {"to_router": "greater-zid"}}
+    who = {settings.role: _WHO[settings.role]}
     multicast: dict[str, object] = {"enabled": bool(settings.scouting.group)}
     if settings.scouting.group:
         multicast |= {
@@ -118,13 +130,16 @@ def _transport(settings: EngineSettings) -> dict[str, object]:
     }
 
 
-def _tls(files: Certificates) -> dict[str, object]:
+def _tls(own: Certificates) -> dict[str, object]:
+    def text(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
     return {
-        "root_ca_certificate": str(files.authority),
-        "listen_certificate": str(files.certificate),
-        "listen_private_key": str(files.key),
-        "connect_certificate": str(files.certificate),
-        "connect_private_key": str(files.key),
+        "root_ca_certificate_base64": text(own.authority),
+        "listen_certificate_base64": text(own.certificate),
+        "listen_private_key_base64": text(own.key),
+        "connect_certificate_base64": text(own.certificate),
+        "connect_private_key_base64": text(own.key),
         "enable_mtls": True,
         # What is looked up is an address, found by scouting: it has no name to verify, and it may change. Who the
         # other end is, its certificate's common name says, and members are believed only under that name.

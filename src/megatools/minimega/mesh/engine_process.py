@@ -25,6 +25,7 @@ _START_S = 30.0
 _END_S = 2.0
 _BUFFER = 1 << 22
 _LINES = 20
+_GONE = "the mesh engine is gone"
 
 Hear = Callable[[frames.FromEngine], None]
 
@@ -32,14 +33,15 @@ Hear = Callable[[frames.FromEngine], None]
 class EngineProcess(asyncio.Protocol):
     """A running engine; `ended` is set when it is gone."""
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, hear: Hear, when_ended: Callable[[], None]) -> None:
         self._hear = hear
+        self._when_ended = when_ended
         self._cutter = frames.Cutter()
         self._transport: asyncio.Transport | None = None
         self._child: proc.Child | None = None
         self._output: _Output | None = None
         self._tickets = itertools.count(1)
-        self._outcomes: dict[int, asyncio.Future[str]] = {}
+        self._outcomes: dict[int, asyncio.Future[frames.Outcome]] = {}
         self._opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
 
@@ -76,19 +78,19 @@ class EngineProcess(asyncio.Protocol):
         if self._transport is not None and not self.ended.is_set():
             self._transport.write(frames.encode(frame))
 
-    async def outcome(self, make: Callable[[int], frames.ToEngine], *, timeout_s: float) -> str:
-        """Tell it something that has an outcome, and wait: an error, or an empty string."""
+    async def outcome(self, make: Callable[[int], frames.ToEngine], *, timeout_s: float) -> frames.Outcome:
+        """Tell it something that has an outcome, and wait for that."""
         ticket = next(self._tickets)
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[frames.Outcome] = asyncio.get_running_loop().create_future()
         self._outcomes[ticket] = future
         try:
             if self.ended.is_set():
-                return "the mesh engine is gone"
+                return frames.Outcome(ticket, _GONE)
             self.send(make(ticket))
             async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError:
-            return f"the mesh engine did not answer within {timeout_s:g} s"
+            return frames.Outcome(ticket, f"the mesh engine did not answer within {timeout_s:g} s")
         finally:
             del self._outcomes[ticket]
 
@@ -152,19 +154,20 @@ class EngineProcess(asyncio.Protocol):
             case frames.Opened(identity):
                 if not self._opened.done():
                     self._opened.set_result(identity)
-            case frames.Outcome(ticket, error):
+            case frames.Outcome(ticket):
                 future = self._outcomes.get(ticket)
                 if future is not None and not future.done():
-                    future.set_result(error)
+                    future.set_result(frame)
             case _:
                 pass
         self._hear(frame)
 
     def _gone(self) -> None:
         self.ended.set()
-        for future in self._outcomes.values():
+        for ticket, future in self._outcomes.items():
             if not future.done():
-                future.set_result("the mesh engine is gone")
+                future.set_result(frames.Outcome(ticket, _GONE))
+        self._when_ended()
         if not self._opened.done():
             self._opened.set_exception(Unavailable("the mesh engine ended"))
             self._opened.exception()  # looked at, even if nobody waits

@@ -2,7 +2,7 @@
 
 Spoken by `mesh.engine` (the process) and `mesh.engine_process` (the daemon's end)::
 
-    daemon -> engine   Open, Join, Ask, Forget, Answer, Dial, Cut, Probe
+    daemon -> engine   Open, Join, Ask, Forget, Answer, Dial, Cut, Probe, Deny
     engine -> daemon   Opened, Token, LinkSeen, Asked, Replied, Finished, Sent, Outcome
 
 A frame is a 4-byte big-endian length and that many bytes.
@@ -26,12 +26,16 @@ class _Frame(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Open(_Frame, frozen=True, tag=1):
-    """The first frame: the engine's configuration (JSON), what all keys begin with, our name, our side channel."""
+    """The first frame: the engine's configuration (JSON), what all keys begin with, our name, our side channel.
+
+    `denied`: as in `Deny`.
+    """
 
     config: str
     prefix: str
     name: str
     address: str
+    denied: tuple[str, ...] = ()
 
 
 class Join(_Frame, frozen=True, tag=8):
@@ -84,6 +88,12 @@ class Probe(_Frame, frozen=True, tag=7):
     ticket: int
     node: str
     timeout_s: float
+
+
+class Deny(_Frame, frozen=True, tag=9):
+    """Drop the connections to engines with these common names, now and whenever they come."""
+
+    names: tuple[str, ...]
 
 
 class Opened(_Frame, frozen=True, tag=32):
@@ -140,13 +150,14 @@ class Sent(_Frame, frozen=True, tag=38):
 
 
 class Outcome(_Frame, frozen=True, tag=39):
-    """How a `Dial`, `Cut` or `Probe` went; no error is success."""
+    """How a `Dial`, `Cut` or `Probe` went; no error is success. `id`: the engine that was dialled."""
 
     ticket: int
     error: str = ""
+    id: str = ""
 
 
-ToEngine: TypeAlias = Open | Join | Ask | Forget | Answer | Dial | Cut | Probe
+ToEngine: TypeAlias = Open | Join | Ask | Forget | Answer | Dial | Cut | Probe | Deny
 FromEngine: TypeAlias = Opened | Token | LinkSeen | Asked | Replied | Finished | Sent | Outcome
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from megatools.minimega.mesh.identity import is_common_name_of
 from megatools.minimega.mesh.mesh import Member, MemberEvent
 
 
@@ -15,12 +16,12 @@ class Membership:
     """The other nodes, as one node sees them."""
 
     def __init__(self, own: str, *, must_prove: bool = False) -> None:
-        """With `must_prove`, an engine counts only once a connection has proved its name."""
         self._own = own
-        self._must_prove = must_prove
+        self.must_prove = must_prove
+        """An engine counts only once a connection has proved its name."""
         self._tokens: dict[str, Member] = {}  # by the engine's id
         self._proven: dict[str, str] = {}  # the common name an engine proved, by its id
-        self._hidden: Collection[str] = frozenset()
+        self._hidden: Collection[str] = frozenset()  # names, and ids
         self._shown: dict[str, Member] = {}
 
     def members(self) -> Sequence[Member]:
@@ -51,10 +52,18 @@ class Membership:
         self._proven[identity] = common_name
         return self._changes()
 
-    def hide(self, names: Collection[str]) -> Sequence[MemberEvent]:
-        """From now on nodes of these names are no members."""
-        self._hidden = frozenset(names)
+    def hide(self, names: Collection[str], identities: Collection[str] = ()) -> Sequence[MemberEvent]:
+        """From now on nodes of these names, and engines with these ids, are no members."""
+        self._hidden = frozenset((*names, *identities))
         return self._changes()
+
+    def all_called(self, name: str) -> Sequence[Member]:
+        """Everybody who claims a name, members or not."""
+        return [member for member in self._tokens.values() if member.name == name]
+
+    def behind(self, identity: str) -> Member | None:
+        """Who has the engine with this id, member or not."""
+        return self._tokens.get(identity)
 
     def clear(self) -> Sequence[MemberEvent]:
         """Nobody is there any more."""
@@ -70,12 +79,7 @@ class Membership:
         return left + joined
 
     def _believed(self) -> dict[str, Member]:
-        unproven = "/" if self._must_prove else ""  # no name is written like this
-        believed = [
-            member
-            for member in self._tokens.values()
-            if member.name not in self._hidden and self._proven.get(member.id, unproven or member.name) == member.name
-        ]
+        believed = [member for member in self._tokens.values() if self._counts(member)]
         count: dict[str, int] = {self._own: 1}
         for member in believed:
             count[member.name] = count.get(member.name, 0) + 1
@@ -83,3 +87,11 @@ class Membership:
             member.id: Member(member.name, member.id, member.address, doubled=count[member.name] > 1)
             for member in believed
         }
+
+    def _counts(self, member: Member) -> bool:
+        if member.name in self._hidden or member.id in self._hidden:
+            return False
+        common_name = self._proven.get(member.id)
+        if common_name is None:
+            return not self.must_prove
+        return is_common_name_of(common_name, member.name)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from megatools.hostkit import routes
-from megatools.minimega.mesh.beside import SideChannel
-from megatools.minimega.mesh.engine_config import Certificates
-from megatools.minimega.mesh.mesh import Caller
-from megatools.minimega.mesh.scouting import Scouting
-from megatools.minimega.mesh.trust import Trust
+from megatools.minimega.mesh.scouting import scouting
+from megatools.minimega.mesh.standing import Standings
 
 SIDE_PORT = 1
 """The side channel's port is this much above the engine's."""
@@ -20,28 +18,33 @@ SIDE_PORT = 1
 class MeshPlan:
     """One node's place in a mesh.
 
-    `security` is `open` or `tls`; `prefix` begins all keys; `own_address` is this host's address now (empty: none);
-    `certificates` is asked at each start of the engine; `lease_s` is how long a silent node counts as there.
+    `broadcast` is a multicast group or a comma list of hosts to begin with; `own_address` is this host's address now
+    (empty: none); `lease_s` is how long a silent node counts as there; `hubs` are the names of the nodes that all
+    others are clients of (none: everybody knows everybody); `peers` is the file in which nodes met are kept.
     """
 
     name: str
-    security: str
-    context: str
-    port: int
-    prefix: str
-    scouting: Scouting
-    trust: Trust
-    channel: SideChannel
+    standings: Standings
+    context: str = "minimega"
+    port: int = 9000
+    broadcast: str = ""
     own_address: Callable[[], str] = routes.own_address
     lease_s: float = 3.0
-    certificates: Callable[[], Certificates | None] = lambda: None
+    hubs: tuple[str, ...] = ()
+    peers: Path | None = None
+
+    def check(self) -> None:
+        """Raises InvalidInput for a `broadcast` that is none."""
+        scouting(self.broadcast, self.port, self.context, "")
 
     @property
     def mode(self) -> str:
-        """Every node knows all others."""
-        return "clique"
+        """`clique` or `hub`."""
+        return "hub" if self.hubs else "clique"
 
     @property
-    def caller(self) -> Caller:
-        """How this node's own requests look to itself."""
-        return Caller(self.name)
+    def role(self) -> str:
+        """What Zenoh calls this node's part."""
+        if not self.hubs:
+            return "peer"
+        return "router" if self.name in self.hubs else "client"

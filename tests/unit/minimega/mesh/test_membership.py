@@ -37,13 +37,15 @@ def test_our_own_name_elsewhere_is_doubled():
 def test_an_engine_counts_only_under_the_name_it_proved():
     membership = Membership("me", must_prove=True)
     assert membership.came(_member("kn1", "a")) == []
-    assert membership.proved("a", "kn2") == []
-    assert [event.joined for event in membership.proved("a", "kn1")] == [True]
+    assert membership.proved("a", "kn2#1f") == []
+    assert [event.joined for event in membership.proved("a", "kn1#2e")] == [True]
 
 
 def test_the_hidden_are_no_members():
     membership = Membership("me")
     membership.came(_member("kn1", "a"))
     assert [event.joined for event in membership.hide({"kn1"})] == [False]
+    assert membership.all_called("kn1") == [_member("kn1", "a")]
+    assert membership.hide((), {"a"}) == []
     assert [event.joined for event in membership.hide(())] == [True]
     assert [event.joined for event in membership.clear()] == [False]
