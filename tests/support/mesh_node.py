@@ -14,7 +14,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from megatools.minimega.mesh.credentials import CredentialStore, Revocation
 from megatools.minimega.mesh.mesh import Arrival, Ending
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled
-from tests.support.mesh_services import done, serve_all
+from tests.support.mesh_services import Services
 
 _ENGINE = "megatools.minimega.mesh.engine"
 
@@ -39,7 +39,7 @@ async def _main(settings: dict[str, Any]) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with Supervisor("node") as supervisor:
         mesh = ZenohMesh(_plan(settings), supervisor)
-        serve_all(mesh)
+        _services.append(Services(mesh))
         supervisor.start("events", _events(mesh))
         mesh.start()
         mesh.announce()
@@ -59,6 +59,7 @@ def _plan(settings: dict[str, Any]) -> MeshPlan:
 
 
 _stores: list[CredentialStore] = []
+_services: list[Services] = []
 
 
 def _say(**words: object) -> None:
@@ -95,7 +96,7 @@ async def _links(mesh: ZenohMesh, _: str) -> object:
 
 
 async def _done(_: ZenohMesh, __: str) -> object:
-    return done
+    return _services[0].done
 
 
 async def _revoke(_: ZenohMesh, issued: str) -> object:
@@ -132,27 +133,23 @@ async def _call(mesh: ZenohMesh, words: dict[str, Any]) -> None:
 class MeshNode:
     """A node, as the test holds it."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.process = process
         self.events: list[tuple[str, bool]] = []
         self._answers: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._ticket = 0
-        self._reader = asyncio.create_task(self._read())
 
-    @classmethod
-    async def start(cls, prefix: Sequence[str], name: str, **settings: object) -> MeshNode:
-        """Start a node where `prefix` puts it."""
-        argv = [*prefix, sys.executable, "-m", "tests.support.mesh_node", json.dumps({"name": name, **settings})]
-        process = await asyncio.create_subprocess_exec(
-            *argv,
+    async def start(self, prefix: Sequence[str], settings: Mapping[str, object]) -> None:
+        """Start it where `prefix` puts it."""
+        self.process = await asyncio.create_subprocess_exec(
+            *[*prefix, sys.executable, "-m", "tests.support.mesh_node", json.dumps(settings)],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 26,
             start_new_session=True,
             cwd=Path(__file__).parents[2],
         )
-        return cls(name, process)
+        self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
@@ -176,6 +173,19 @@ class MeshNode:
     async def members(self) -> list[str]:
         """The names of the others."""
         return [member["name"] for member in await self.ask("members")]
+
+    async def done(self) -> list[str]:
+        """What its services noted."""
+        found: list[str] = await self.ask("done")
+        return found
+
+    async def dial(self, address: str) -> None:
+        """As `Mesh.dial`."""
+        await self.ask("dial", to=address)
+
+    async def hangup(self, name: str) -> None:
+        """As `Mesh.hangup`."""
+        await self.ask("hangup", to=name)
 
     async def call(
         self, targets: Sequence[str], service: str, request: bytes = b"", *, timeout_s: float = 20.0, take: int = -1
@@ -203,19 +213,25 @@ class MeshNode:
 
     def kill(self) -> None:
         """kill -9."""
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
+
+    async def gone(self) -> None:
+        """Wait until it has ended and all it said was read."""
+        await self.process.wait()
+        await self._reader
 
     async def end(self) -> None:
         """Leave and be gone."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(10):
                 await self.process.wait()
         except TimeoutError:
             self.process.kill()
-            await self.process.wait()
-        await self._reader
+        await self.gone()
 
 
 if __name__ == "__main__":

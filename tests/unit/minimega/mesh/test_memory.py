@@ -1,91 +1,114 @@
 """The mesh in memory keeps the promises of `Mesh`: one end per target, whatever happens."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
 
-from megatools.hostkit.errors import InvalidState
+import pytest
+
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
-from megatools.minimega.mesh.mesh import Arrival, Caller, Ending
+from megatools.minimega.mesh.mesh import Arrival
+from tests.support.mesh_conformance import Eventful, Peaceful
+from tests.support.mesh_services import Services
 
 
-async def _echo(caller: Caller, request: bytes) -> AsyncIterator[bytes]:
-    yield caller.name.encode()
-    yield request
+class _Node:
+    def __init__(self, mesh: MemoryMesh) -> None:
+        self.name = mesh.name
+        self.events: list[tuple[str, bool]] = []
+        self.become(mesh)
+
+    def become(self, mesh: MemoryMesh) -> None:
+        self.mesh = mesh
+        self.services = Services(mesh)
+        self.listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for event in self.mesh.events():
+            self.events.append((event.member.name, event.joined))
+
+    async def members(self) -> list[str]:
+        return [member.name for member in self.mesh.members()]
+
+    async def done(self) -> list[str]:
+        return self.services.done
+
+    async def dial(self, address: str) -> None:
+        await self.mesh.dial(address)
+
+    async def hangup(self, name: str) -> None:
+        await self.mesh.hangup(name)
+
+    async def call(
+        self, targets: Sequence[str], service: str, request: bytes = b"", *, timeout_s: float = 20.0, take: int = -1
+    ) -> AsyncIterator[Arrival]:
+        call = self.mesh.call(targets, service, request, timeout_s=timeout_s)
+        try:
+            async for arrival in call:
+                yield arrival
+                take -= 1
+                if take == 0:
+                    return
+        finally:
+            await call.aclose()  # type: ignore[attr-defined]
 
 
-async def _refuse(_: Caller, __: bytes) -> AsyncIterator[bytes]:
-    raise InvalidState("not now", hint="later")
-    yield b""
+class _Site:
+    short_s = 0.2
+
+    def __init__(self) -> None:
+        self.network = MemoryNetwork()
+        self.nodes = [_Node(self.network.join(f"kn{number}")) for number in (1, 2, 3)]
+
+    def address(self, name: str) -> str:
+        return f"{name}:9000"
+
+    async def crash(self, name: str) -> None:
+        self.network.crash(name)
+
+    async def restart(self, name: str) -> None:
+        next(node for node in self.nodes if node.name == name).become(self.network.join(name))
+
+    async def hang(self, name: str) -> None:
+        self.network.hanging.add(name)
+
+    async def go_on(self, name: str) -> None:
+        self.network.hanging.discard(name)
+
+    async def cut(self, name: str) -> None:
+        self.network.partition([name], [node.name for node in self.nodes if node.name != name])
+
+    async def mend(self, name: str) -> None:
+        self.network.heal()
+
+    async def end(self) -> None:
+        for node in self.nodes:
+            await node.mesh.close()
+            await node.listening
 
 
-async def _hang(_: Caller, __: bytes) -> AsyncIterator[bytes]:
-    yield b"first"
-    await asyncio.Event().wait()
+@pytest.fixture
+async def site() -> AsyncIterator[_Site]:
+    made = _Site()
+    yield made
+    await made.end()
 
 
-def _nodes(*names: str) -> tuple[MemoryNetwork, list[MemoryMesh]]:
-    network = MemoryNetwork()
-    nodes = [network.join(name) for name in names]
-    for node in nodes:
-        node.serve("echo", _echo)
-        node.serve("refuse", _refuse)
-        node.serve("hang", _hang)
-    return network, nodes
+class TestPeaceful(Peaceful):
+    """The suite of both twins."""
 
 
-async def _asked(node: MemoryMesh, targets: list[str], service: str, timeout_s: float = 5.0) -> list[Arrival]:
-    return [arrival async for arrival in node.call(targets, service, b"x", timeout_s=timeout_s)]
+class TestEventful(Eventful):
+    """The suite of both twins."""
 
 
-def _ends(arrivals: list[Arrival]) -> dict[str, Ending]:
-    ends = [arrival for arrival in arrivals if arrival.ending is not None]
-    assert len({end.host for end in ends}) == len(ends)
-    return {end.host: end.ending for end in ends if end.ending is not None}
-
-
-async def test_parts_and_one_end_from_each() -> None:
-    _, (one, *_) = _nodes("one", "two", "three")
-    arrivals = await _asked(one, ["one", "two", "three", "two"], "echo")
-    assert _ends(arrivals) == dict.fromkeys(("one", "two", "three"), Ending.DONE)
-    assert [a.payload for a in arrivals if a.host == "two" and a.ending is None] == [b"one", b"x"]
-
-
-async def test_errors_come_back_with_kind_and_hint() -> None:
-    _, (one, _) = _nodes("one", "two")
-    (end,) = await _asked(one, ["two"], "refuse")
-    assert (end.ending, end.error, end.hint, end.kind) == (Ending.ERROR, "not now", "later", "InvalidState")
-
-
-async def test_absent_lost_and_silent_nodes_end_too() -> None:
-    network, (one, *_) = _nodes("one", "two", "three")
-    network.hanging.add("three")
-    seen: list[Arrival] = []
-    async with aclosing(one.call(["two", "three", "four"], "hang", b"", timeout_s=0.2)) as arrivals:
-        async for arrival in arrivals:
-            seen.append(arrival)
-            if arrival.payload == b"first":
-                network.crash("two")
-    assert _ends(seen) == {"two": Ending.LOST, "three": Ending.TIMED_OUT, "four": Ending.LOST}
-
-
-async def test_partitions_heal_and_are_told() -> None:
-    network, (one, two, three) = _nodes("one", "two", "three")
-    told: list[tuple[str, bool]] = []
-
-    async def listen() -> None:
-        async for event in one.events():
-            told.append((event.member.name, event.joined))
-
-    task = asyncio.create_task(listen())
+async def test_comings_and_goings_are_told(site: _Site) -> None:
+    one, two, three = site.nodes
     await asyncio.sleep(0)
-    network.partition(["one"], ["two", "three"])
-    assert [member.name for member in one.members()] == []
-    assert [member.name for member in two.members()] == ["three"]
-    assert _ends(await _asked(three, ["one", "two"], "echo")) == {"one": Ending.LOST, "two": Ending.DONE}
-    network.heal()
+    site.network.partition(["kn1"], ["kn2", "kn3"])
+    site.network.heal()
     await asyncio.sleep(0)
-    assert [member.name for member in one.members()] == ["three", "two"]
-    assert told == [("two", False), ("three", False), ("three", True), ("two", True)]
-    await one.close()
-    await task
+    assert one.events == [("kn2", False), ("kn3", False), ("kn2", True), ("kn3", True)]
+    assert two.events == [("kn1", False), ("kn1", True)]
+    assert three.events == two.events
