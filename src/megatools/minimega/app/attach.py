@@ -46,9 +46,9 @@ def within(namespace: str, line: str) -> str:
     return f"{join_words(['namespace', namespace])} {line}" if namespace else line
 
 
-def prompt_text(path: str, namespace: str) -> str:
-    """What the prompt says: the socket, and the namespace when one was given."""
-    return f"minimega:{path}[{namespace}]$ " if namespace else f"minimega:{path}$ "
+def prompt_text(path: str, namespace: str, mark: str = "") -> str:
+    """What the prompt says: the socket, the namespace when one was given, and a mark that reminds of something."""
+    return f"minimega:{path}{f'[{namespace}]' if namespace else ''}{f' {mark}' if mark else ''}$ "
 
 
 def _lines(connection: Connection, namespace: str) -> int:
@@ -74,17 +74,29 @@ class _Attached:
         self._namespace = namespace
         self._connection = connection
         self._asked_to_end = False
+        self._mark = self._mark_of_mesh()
         self._prompt = LinePrompt(self._suggest)
 
     def run(self) -> int:
         while True:
             try:
-                lines = self._prompt.ask_now(prompt_text(self._path, self._namespace))
+                lines = self._prompt.ask_now(prompt_text(self._path, self._namespace, self._mark))
             except EOFError:
                 return OK
             for line in lines:
                 if not self._obey(line.strip()):
                     return OK
+
+    def _mark_of_mesh(self) -> str:
+        """What the prompt reminds of when anyone on the network can command the host; said at length once."""
+        from megatools.minimega.cluster.control import OPEN, OPEN_MARK, OPEN_WARNING
+
+        line = ".headers false .annotate false .columns security mesh status"
+        found = [reply.rendered for reply in self._connection.command(line) if not reply.status]
+        if found != [OPEN]:
+            return ""
+        print(f"the mesh is open: {OPEN_WARNING}", file=sys.stderr)
+        return OPEN_MARK
 
     def _obey(self, line: str) -> bool:
         """Run one line; False when the user has left."""

@@ -25,6 +25,7 @@ from megatools.minimega.app.home import Home
 from megatools.minimega.app.parts import Parts, open_parts
 from megatools.minimega.app.prompt import Prompt, PromptEnd
 from megatools.minimega.app.settings import Settings, from_flags
+from megatools.minimega.cluster.control import OPEN, OPEN_MARK, OPEN_WARNING
 from megatools.minimega.lang import server as command_socket
 from megatools.minimega.lang.quote import join_words
 
@@ -76,7 +77,10 @@ async def _live(parts: Parts, settings: Settings, home: Home, control: EndContro
 
 async def _talk(parts: Parts, settings: Settings, control: EndControl, scripts: Sequence[str]) -> None:
     """Run the scripts, then the prompt; ^D on a terminal ends the daemon, an end of input elsewhere does not."""
-    prompt = Prompt(parts.interpreter, parts.active.name)
+    is_open = parts.mesh.status().security == OPEN
+    if is_open:
+        print(f"minimega: the mesh is open: {OPEN_WARNING}", file=sys.stderr)
+    prompt = Prompt(parts.interpreter, parts.active.name, OPEN_MARK if is_open else "")
     for script in scripts:
         await prompt.execute(f"read {join_words([os.path.abspath(script)])}")
     if settings.nostdin:

@@ -29,8 +29,10 @@ class PromptEnd(Enum):
 class Prompt(Generic[S]):
     """Reads lines and runs them in one session."""
 
-    def __init__(self, interpreter: Interpreter[S], namespace: str) -> None:
+    def __init__(self, interpreter: Interpreter[S], namespace: str, mark: str = "") -> None:
+        """`mark` stands in the prompt, to remind of something."""
         self._interpreter = interpreter
+        self._mark = f" {mark}" if mark else ""
         self._session = Session(namespace=namespace, source="prompt", status=_status)
 
     async def run(self) -> PromptEnd:
@@ -68,7 +70,7 @@ class Prompt(Generic[S]):
         while True:
             try:
                 with patch_stdout(raw=True):
-                    lines = await prompt.ask(f"minimega[{self._session.namespace}]$ ")
+                    lines = await prompt.ask(f"minimega[{self._session.namespace}]{self._mark}$ ")
             except EOFError:
                 return
             for line in lines:

@@ -19,6 +19,8 @@ from megatools.minimega.cluster.sending import LOCALHOST, Sender
 from megatools.minimega.cluster.topology import Topology
 from megatools.minimega.mesh.mesh import Mesh
 
+OPEN = "open"
+OPEN_MARK = "(open mesh)"
 OPEN_WARNING = "anyone on this network can command this host"
 _REMARKS = {
     "clique": "every node is connected to every other: degree has no effect",
@@ -67,7 +69,7 @@ class MeshControl:
     async def status(self) -> StatusRow:
         """The state of this node's mesh."""
         status = self.mesh.status()
-        remarks = (OPEN_WARNING if status.security == "open" else "", _REMARKS.get(status.mode, ""), status.detail)
+        remarks = (OPEN_WARNING if status.security == OPEN else "", _REMARKS.get(status.mode, ""), status.detail)
         return StatusRow(
             size=1 + len(self.mesh.members()),
             degree=self._degree,
@@ -78,11 +80,6 @@ class MeshControl:
             mode=status.mode,
             remarks="; ".join(remark for remark in remarks if remark),
         )
-
-    @property
-    def warning(self) -> str:
-        """What a prompt should say about the mesh; empty when all is well."""
-        return OPEN_WARNING if self.mesh.status().security == "open" else ""
 
     def names(self) -> list[str]:
         """This node and the others."""

@@ -92,10 +92,14 @@ class Sender:
 
     async def send(self, call: Call[S], hosts: str, command: Invocation) -> Groups:
         """What the recipients answer, those that answer together in one group. Raises before anything is sent."""
+        return await self.send_to(call, self.recipients(hosts), command)
+
+    async def send_to(self, call: Call[S], recipients: Sequence[str], command: Invocation) -> Groups:
+        """The same for nodes by name, this one may be among them. Raises InvalidState for what cannot be sent."""
         if call.session.source == "mesh":
             raise InvalidState("cannot run `mesh send` via meshage", hint="run it on that host itself")
         refuse_nested(command)
-        return self._groups(call, self.recipients(hosts), command)
+        return self._groups(call, recipients, command)
 
     async def _groups(self, call: Call[S], recipients: Sequence[str], command: Invocation) -> Groups:
         own = self._mesh.name

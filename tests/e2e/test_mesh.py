@@ -1,0 +1,124 @@
+"""Several hosts in a mesh, each a network namespace with a daemon: the document's flows as written, and bad days."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster import Cluster, cluster
+from tests.support.requires import requires
+from tests.support.terminal import started
+
+pytestmark = [pytest.mark.root, requires("qemu-system-x86_64")]
+
+FLAGS = ("-degree", "2")
+
+
+@pytest.fixture(scope="module")
+def knights() -> Iterator[Cluster]:
+    """Three daemons of an open mesh that know each other."""
+    with cluster(3, flags=[*FLAGS, "-mesh-open"]) as found:
+        found.start()
+        found.wait_for_members()
+        yield found
+
+
+def test_the_flow_of_the_document(knights: Cluster) -> None:
+    daemon = knights.daemons[0]
+    assert daemon.ask("mesh_status").splitlines() == ["mesh size 3", "degree 2", "clients connected to this node: 2"]
+    assert daemon.ask("mesh_list").splitlines().count(" |--kn1") == 2
+    assert daemon.ask("mesh_broadcast vm_memory 32") == ""
+    assert daemon.ask("mesh_broadcast vm_launch 5") == ""
+    listed = daemon.ask("mesh_set kn[1-2] vm_info [host,name,state,memory]").splitlines()
+    assert listed[0].split() == "host | name | state | memory".split()
+    assert [line.split()[0] for line in listed[1:]] == ["kn2"] * 5  # broadcast reaches all others
+    assert {line.split()[4] for line in listed[1:]} == {"building"}
+    assert daemon.ask("mesh_set annotate kn[2-3] vm_start") == ""
+    states = daemon.ask("mesh send all .columns state vm info").splitlines()
+    assert states[0].split() == ["host", "|", "state"]
+    assert sorted(line.split()[0] for line in states[1:]) == ["kn2"] * 5 + ["kn3"] * 5
+    assert {line.split()[2] for line in states[1:]} == {"RUNNING"}
+    assert daemon.ask("mesh_broadcast vm_kill -1") == ""
+    assert daemon.ask("mesh_broadcast vm_flush") == ""
+    assert daemon.ask("mesh send kn[2-3] vm info") == ""
+
+
+def test_the_status_says_who_may_command(knights: Cluster) -> None:
+    (row,) = knights.daemons[1].rows("mesh status")
+    assert (row["size"], row["degree"], row["peers"], row["security"]) == ("3", "2", "2", "open")
+    assert "anyone on this network can command this host" in row["remarks"]
+    assert "the mesh is open: anyone on this network can command this host" in knights.daemons[1].log_text()
+
+
+@requires("tmux")
+def test_the_prompt_says_that_the_mesh_is_open(knights: Cluster, tmp_path: Path) -> None:
+    program = (sys.executable, "-m", "megatools.minimega.app.main")
+    for terminal in started(tmp_path, *program, "-base", str(knights.daemons[0].base), "-attach"):
+        shown = terminal.until("(open mesh)$")
+        assert "anyone on this network can command this host" in shown.replace("\n", "")
+
+
+def test_the_answers_of_others_are_there_before_a_hung_host_is_named(knights: Cluster) -> None:
+    daemon, hung = knights.daemons[0], knights.daemons[1]
+    assert hung.process is not None
+    daemon.ask("mesh timeout 2")
+    hung.process.send_signal(signal.SIGSTOP)  # the daemon only: its engine goes on, so the mesh does not miss it
+    try:
+        with daemon.connect() as connection:
+            replies = [(reply.rendered, reply.errors) for reply in connection.command("mesh send all hostname")]
+        shown = [index for index, (rendered, _) in enumerate(replies) if rendered == "kn3: kn3"]
+        named = [index for index, (_, errors) in enumerate(replies) if errors]
+        assert (len(shown), len(named)) == (1, 1) and shown < named, replies
+        assert replies[named[0]][1][0][0] == "kn2"
+        assert replies[named[0]][1][0][1].startswith('timed out: no sign of life from "kn2" for 2 s')
+    finally:
+        hung.process.send_signal(signal.SIGCONT)
+        daemon.ask("clear mesh_timeout")
+    assert daemon.ask("mesh send kn2 hostname") == "kn2: kn2"
+
+
+def test_long_commands_are_waited_for_and_hold_up_nothing(knights: Cluster) -> None:
+    daemon = knights.daemons[0]
+    daemon.ask("mesh timeout 2")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            long = pool.submit(daemon.ask, "mesh send kn[1-3] shell sh -c 'sleep 3; echo slept'")
+            assert daemon.ask("mesh send all version").startswith("kn[2-3]: minimega ")
+            assert not long.done()
+            assert long.result() == "kn[1-3]: slept"
+    finally:
+        daemon.ask("clear mesh_timeout")
+
+
+def test_ten_thousand_lines_of_every_host(knights: Cluster) -> None:
+    lines = knights.daemons[0].ask(".annotate false mesh send kn[1-3] shell seq 10000").splitlines()
+    assert lines == [str(number) for number in range(1, 10_001)]
+
+
+def test_a_host_killed_while_it_works_is_named_and_comes_back(knights: Cluster, tmp_path: Path) -> None:
+    daemon = knights.daemons[0]
+    line = f"mesh send kn[2-3] shell sh -c 'touch {tmp_path}/$(hostname); sleep 3; echo slept'"
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(daemon.answers, line)
+        wait_for((tmp_path / "kn3").exists)
+        knights.kill9(2)
+        found = {str(answer["Host"]): (answer["Response"], answer["Error"]) for answer in answers.result()}
+    assert found["kn2"] == ("slept", "")
+    assert found["kn3"][0] == "" and 'node "kn3" was lost' in str(found["kn3"][1])
+    knights.daemons[2].start()
+    knights.wait_for_members()
+    assert daemon.ask("mesh send all hostname").splitlines() == ["kn2: kn2", "kn3: kn3"]
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.02)
