@@ -49,6 +49,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("ovs-run-dir", "", "run directory of the Open vSwitch to use (default: the system's)"),
     Flag("address", "", "address of this host on the network between hosts (default: that of the default route)"),
     Flag("accel", "", "accelerator of QEMU: kvm or tcg (default: what this machine can do)"),
+    Flag("cpu-cap", "", "most virtual CPUs promised to VMs, per CPU (default: any number)"),
+    Flag("memory-cap", "", "most memory promised to VMs, as a share of what there is (default: any)"),
     Flag("mesh-timeout", "", "seconds another host may be silent before a command gives it up (default: 10; 0: none)"),
     Flag("mesh-open", False, "be in a mesh without certificates: anyone on this network can command this host"),
     Flag("mesh-hubs", "", "comma list of nodes that all others are connected to, for hundreds of hosts"),

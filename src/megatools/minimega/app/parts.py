@@ -16,6 +16,7 @@ from megatools.hostkit.cgroups import Cgroups
 from megatools.hostkit.errors import MegaError
 from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.app.agreement import Agreement
 from megatools.minimega.app.completion import suggesters
 from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
@@ -26,9 +27,14 @@ from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.fanout import MeshHosts
+from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.host_check import HostCheck
-from megatools.minimega.cluster.host_facts import Commitments, HostFacts
+from megatools.minimega.cluster.host_facts import HostFacts
 from megatools.minimega.cluster.hosts import LocalHosts
+from megatools.minimega.cluster.schedule import Scheduler
+from megatools.minimega.cluster.spaces import Spaces
+from megatools.minimega.cluster.spaces import handlers as spaces_handlers
+from megatools.minimega.cluster.survey import handlers as survey_handlers
 from megatools.minimega.commands.services import Services
 from megatools.minimega.files.fetching import ClusterFetcher
 from megatools.minimega.files.images import Images
@@ -39,17 +45,20 @@ from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.operations import handlers as net_handlers
 from megatools.minimega.net.ports import OvsSettings
 from megatools.minimega.net.stack import NetworkStack
 from megatools.minimega.pipes.programs import Programs
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.shared import Shared
 from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
-from megatools.minimega.vm.lifecycle import ALIVE
+from megatools.minimega.vm.operations import LaunchVms
+from megatools.minimega.vm.rooms import Caps
 from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.web.everywhere import EveryFleet
 from megatools.minimega.web.local import LocalFleet
@@ -70,6 +79,7 @@ class Parts:
     programs: Programs
     web: WebServer
     mesh: ZenohMesh
+    agreement: Agreement
 
     async def recover(self) -> None:
         """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs.
@@ -78,7 +88,9 @@ class Parts:
         """
         await self.stack.recover()
         await self.fleet.recover()
+        self.agreement.shared.recover()
         self.namespaces.recover()
+        self.agreement.start()
         self.mesh.announce()
 
     @property
@@ -128,7 +140,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             events=heard,
             own_address=settings.own_address,
         )
-        vm_settings = VmSettings(accelerator=settings.accel)
+        vm_settings = VmSettings(accelerator=settings.accel, caps=Caps(settings.cpu_cap, settings.memory_cap))
         backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
         fleet = Fleet(
             base=home.base,
@@ -139,19 +151,24 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             supervisor=supervisor,
             settings=vm_settings,
         )
-        namespaces = Namespaces(journal, fleet, stack.vlans, (fleet.destroy, stack.release))
+        shared = Shared(journal, host)
+        membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
+        namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
+        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet)
         programs = Programs(supervisor, home.base / "background")
         library = Library(mesh, FileStore(home.files), supervisor)
-        handlers = _handlers(settings, stack, fleet, programs, Images(library))
+        handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement.fences)
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
-        hosts = MeshHosts(here, mesh, lambda _namespace: (host,), patience)
+        hosts = MeshHosts(here, mesh, membership.hosts, patience)
         fanout.serve(mesh, here, handlers, supervisor)
         topology.serve(mesh)
         active = ActiveNamespace()
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
-        services = Services(hosts, namespaces, active, web, control, logs, home.files, library, control_of_mesh)
+        scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
+        doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
+        services = Services(*doors, active, web, control, logs, home.files, library, control_of_mesh)
         interpreter = Interpreter(
             registry(),
             services,
@@ -161,33 +178,26 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             fetcher=ClusterFetcher(library),
         )
         sending.serve(mesh, interpreter, supervisor)
-        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh)
-
-
-class FleetPromises:
-    """What the fleet's VMs were promised (`host`)."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def commitments(self) -> Commitments:
-        """The sums over all VMs that have a process."""
-        configs = [vm.site.plan.config for vm in self._fleet.machines() if vm.state in ALIVE]
-        return Commitments(
-            vms=len(configs),
-            vcpus=sum(config.vcpus for config in configs),
-            memory_mib=sum(config.memory_mib for config in configs),
-            nics=sum(len(config.networks) for config in configs),
-        )
+        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh, agreement)
 
 
 def _handlers(
-    settings: Settings, stack: NetworkStack, fleet: Fleet, programs: Programs, images: Images
+    settings: Settings,
+    stack: NetworkStack,
+    fleet: Fleet,
+    programs: Programs,
+    images: Images,
+    namespaces: Namespaces,
+    fences: Fences,
 ) -> dict[type[Operation], Handler]:
+    of_vms = vm_handlers(fleet, images)
     return {
-        **vm_handlers(fleet, images),
+        **of_vms,
+        LaunchVms: fences.guarded(of_vms[LaunchVms]),
+        **survey_handlers(fleet),
+        **spaces_handlers(namespaces),
         **net_handlers(stack),
         **programs.handlers(),
-        **HostFacts(FleetPromises(fleet)).handlers(),
+        **HostFacts(fleet).handlers(),
         **HostCheck(settings.accel).handlers(),
     }

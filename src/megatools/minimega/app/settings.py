@@ -133,6 +133,23 @@ class Settings:
         ),
     )
 
+    cpu_cap: float = field(
+        default=0.0,
+        metadata=setting(
+            "most virtual CPUs this host promises to VMs, per CPU; 0: any number",
+            flag="cpu-cap",
+            env="MINIMEGA_CPU_CAP",
+        ),
+    )
+    memory_cap: float = field(
+        default=0.0,
+        metadata=setting(
+            "most memory this host promises to VMs, as a share of what it has (1.0: all); 0: any",
+            flag="memory-cap",
+            env="MINIMEGA_MEMORY_CAP",
+        ),
+    )
+
     @property
     def files(self) -> Path:
         """The directory that relative image paths and `file:` names refer to."""

@@ -17,7 +17,7 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from megatools.minimega.cluster.demands import Group
-from megatools.minimega.cluster.rooms import Room
+from megatools.minimega.vm.rooms import Room
 
 
 class Choice:

@@ -14,28 +14,10 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidInput, NotFound, Unavailable
 from megatools.hostkit.ranges import compress
-from megatools.minimega.namespace.policy import Caps, LoadFunction
+from megatools.minimega.namespace.policy import LoadFunction
+from megatools.minimega.vm.rooms import ANY, NO_CAPS, Capacity, Caps
 
-ANY = 1 << 40  # no limit: more than there can be
-NO_CAPS = Caps()
 _DIGITS = re.compile(r"([0-9]+)")
-
-
-class Capacity(msgspec.Struct, frozen=True):
-    """A host: its processors and memory (MiB), what its VMs with a process were promised, and its own caps.
-
-    `vm_limit` is how many VMs the most demanding of its VMs tolerates on the host, itself included; -1: any.
-    """
-
-    host: str
-    cpus: int
-    memory_mib: int
-    vms: int = 0
-    vcpus: int = 0
-    promised_mib: int = 0
-    nics: int = 0
-    vm_limit: int = -1
-    caps: Caps = NO_CAPS
 
 
 class Demand(msgspec.Struct, frozen=True):

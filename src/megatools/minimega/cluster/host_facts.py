@@ -13,6 +13,7 @@ from megatools.hostkit.errors import NotFound
 from megatools.hostkit.units import format_duration
 from megatools.minimega.lang.answer import Answer, rows_table
 from megatools.minimega.lang.operation import Handlers, Operation
+from megatools.minimega.vm.rooms import Capacity
 
 _WINDOW_S = 0.2  # how long traffic is watched when there is no earlier reading
 _MAX_AGE_S = 60.0
@@ -32,20 +33,11 @@ class HostVersion(Operation, frozen=True):
     reads: ClassVar[bool] = True
 
 
-class Commitments(msgspec.Struct, frozen=True):
-    """What this host's VMs (those with a process) were promised: processors, memory in MiB, interfaces."""
-
-    vms: int = 0
-    vcpus: int = 0
-    memory_mib: int = 0
-    nics: int = 0
-
-
 class Promises(Protocol):
     """Something that knows the VMs of this host."""
 
-    def commitments(self) -> Commitments:
-        """The sums over all VMs that have a process."""
+    def capacity(self) -> Capacity:
+        """What this host has and has promised to VMs."""
         ...
 
 
@@ -86,7 +78,7 @@ class HostFacts:
             await asyncio.sleep(_WINDOW_S)  # the measuring window itself, not a wait for something
         self._last = facts.traffic()
         received, sent = facts.megabytes_per_s(before, self._last)
-        memory, promised = facts.memory(), self._promises.commitments()
+        memory, promised = facts.memory(), self._promises.capacity().promised
         return HostRow(
             cpus=facts.cpu_count(),
             load=" ".join(f"{load:.2f}" for load in facts.load_averages()),
@@ -95,7 +87,7 @@ class HostFacts:
             rx=f"{received:.2f}",
             tx=f"{sent:.2f}",
             vms=promised.vms,
-            vmlimit=-1,
+            vmlimit=promised.vm_limit,
             androidvms=0,
             cpucommit=promised.vcpus,
             memcommit=promised.memory_mib,

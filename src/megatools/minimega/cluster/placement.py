@@ -14,26 +14,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound, Unavailable
+from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound
 from megatools.hostkit.ranges import compress
 from megatools.minimega.cluster.choice import Choice
 from megatools.minimega.cluster.demands import Group, Problem, group_demands, natural
-from megatools.minimega.cluster.rooms import Room, load_of
-from megatools.minimega.namespace.policy import LoadFunction
+from megatools.minimega.namespace.policy import LoadFunction, load_of
+from megatools.minimega.vm.rooms import NoRoom, Room
 
 _SHOWN = 8  # hosts an error lists one by one
 
 
-class NoRoom(Unavailable):
-    """No host may take a group of VMs; nothing has been started."""
-
-
 @dataclass(frozen=True)
 class Placement:
-    """The host of every VM by name; `packed` says that spreading failed and they were packed."""
+    """The host of every VM by name; `packed` says that spreading failed and they were packed.
+
+    `moved` are VMs that a user put elsewhere afterwards.
+    """
 
     hosts: Mapping[str, str]
     packed: bool = False
+    moved: frozenset[str] = frozenset()
 
 
 def place(problem: Problem) -> Placement:
@@ -100,7 +100,11 @@ def explain(problem: Problem, placement: Placement, vm: str) -> Explanation:
         for room in ranked
     )
     together = tuple(name for name in group.members if name != vm)
-    return Explanation(vm, host, together, _reason(group, problem.load, packed=placement.packed), views)
+    if vm in placement.moved:
+        reason = "`ns schedule mv` put it there; below is how the hosts looked when it was placed"
+    else:
+        reason = _reason(group, problem.load, packed=placement.packed)
+    return Explanation(vm, host, together, reason, views)
 
 
 def _verdict(room: Room, group: Group, chosen: str, *, packed: bool) -> str:

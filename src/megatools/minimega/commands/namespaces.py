@@ -58,18 +58,20 @@ async def leave_namespace(call: Cmd) -> None:
 
 
 @family.command("clear namespace <name>", suggest={"name": "namespace"})
-async def destroy_namespace(call: Cmd, name: str) -> None:
+async def destroy_namespace(call: Cmd, name: str) -> str:
     """Kill and remove all a namespace owns
 
-    Its VMs, taps, DHCP servers, VLAN names and saved configurations go; `all` does so for every namespace.
+    Its VMs, taps, DHCP servers, VLAN names, queue and saved configurations go, on all its hosts; `all` does so for
+    every namespace. A host that does not answer is named, and destroys its part when it is back.
     """
-    spaces = call.services.namespaces
-    for each in list(spaces.names()) if name == "all" else [name]:
-        await spaces.destroy(each)
+    warnings: list[str] = []
+    for each in list(call.services.namespaces.names()) if name == "all" else [name]:
+        warnings.append(await call.services.spaces.destroy(each))
         if call.session.namespace == each:
             call.session.namespace = DEFAULT
         if call.services.active.name == each:
             call.services.active.name = DEFAULT
+    return "\n".join(warning for warning in warnings if warning)
 
 
 def _move(call: Cmd, name: str) -> None:

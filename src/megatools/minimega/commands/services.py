@@ -12,6 +12,8 @@ from megatools.hostkit.ranges import by_number
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
+from megatools.minimega.cluster.schedule import Scheduler
+from megatools.minimega.cluster.spaces import Spaces
 from megatools.minimega.files.library import Library
 from megatools.minimega.lang.answer import Group, Groups, Response, response_of
 from megatools.minimega.lang.call import ActiveNamespace, Call
@@ -63,6 +65,8 @@ class Services:
 
     hosts: Hosts
     namespaces: Namespaces
+    scheduler: Scheduler
+    spaces: Spaces
     active: ActiveNamespace
     web: Web
     daemon: Daemon

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from megatools.hostkit.errors import Unavailable
+from megatools.minimega.cluster.schedule import Wanted
 from megatools.minimega.commands.services import Cmd, Services, run
-from megatools.minimega.lang.answer import Groups
+from megatools.minimega.lang.answer import Group, Groups
 from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.registry import Family
 from megatools.minimega.vm.config import VmKind
@@ -14,22 +15,31 @@ family: Family[Services] = Family("vm", "Virtual machines")
 
 
 @family.command("vm launch kvm <name or count> [config]", effect=Effect.NAMESPACE)
-async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Groups:
+async def vm_launch(call: Cmd, name: str, config: str | None = None) -> Group:
     """Launch virtual machines; they are paused (state BUILDING) until they are started
 
     A number launches that many, called vm-0, vm-1 and so on; a list of names with ranges, as in `web[1-3],db`,
-    launches those. They get the configuration of `vm config`, or a saved one when it is named. The command returns
-    when all are there; those that failed are reported one by one and leave nothing behind.
+    launches those. They get the configuration of `vm config`, or a saved one when it is named, and are spread over the
+    hosts of the namespace (`ns hosts`, `ns load`). The command returns when all are there; those that failed are
+    reported one by one and leave nothing behind. When no host may take one of them, nothing is launched.
+
+    With `ns queueing true` they are queued instead. Without arguments, `vm launch` launches what is queued, as
+    `ns schedule` does.
     """
-    space = await call.services.namespaces.ensure(call.namespace)
-    plans = await space.plan_launch(VmKind.KVM, name, config)
-    return await run(call, LaunchVms(tuple(plans), str(call.services.files.absolute())))
+    only: tuple[str, ...] = ()
+    if call.session.limits is not None:  # another node sent this: it acts here, as far as that node may
+        call.session.limits.check_operation(call.namespace, LaunchVms(()))
+        only = (call.host,)
+    return await call.services.scheduler.launch(Wanted(call.namespace, VmKind.KVM, name, config, only), call.status)
 
 
 @family.command("vm launch", effect=Effect.NAMESPACE)
-async def vm_launch_queued(call: Cmd) -> None:
-    """Launch what was queued (not available yet)"""
-    raise Unavailable('not available yet: "vm launch" of a queue', hint="vm launch kvm <name or count>")
+async def vm_launch_queued(call: Cmd) -> Group:
+    """Launch what is queued
+
+    See `ns schedule`.
+    """
+    return await call.services.scheduler.launch_queue(call.namespace, call.status)
 
 
 @family.command(

@@ -46,8 +46,8 @@ def launch_count(text: str) -> int:
     return count
 
 
-def launch_names(text: str, taken: Collection[str]) -> Sequence[str]:
-    """The VM names a list with ranges asks for, in order. Raises on bad, doubled or taken ones."""
+def launch_names(text: str, taken: Collection[str], queued: Collection[str] = ()) -> Sequence[str]:
+    """The VM names a list with ranges asks for, in order. Raises on bad, doubled, taken or queued ones."""
     names = expand(text)
     if len(names) > _MOST_AT_ONCE:
         raise InvalidInput(
@@ -60,6 +60,10 @@ def launch_names(text: str, taken: Collection[str]) -> Sequence[str]:
             raise InvalidInput(f"`{name}` is specified twice in VMs to launch", hint="name each VM once")
         if name in taken:
             raise AlreadyExists(f"vm already exists with name `{name}`", hint="flush the old one or take another name")
+        if name in queued:
+            raise AlreadyExists(
+                f"vm already queued with name `{name}`", hint="vm launch launches the queue, ns flush drops it"
+            )
         seen.add(name)
     return names
 

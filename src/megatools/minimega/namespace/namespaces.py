@@ -1,7 +1,8 @@
-"""All namespaces of this daemon: made on first use, journaled, listed and destroyed.
+"""All namespaces this daemon knows: made on first use, journaled, listed and destroyed.
 
-`commands` asks for a namespace by name with every command; there is no current one here. What a namespace
-owns (VMs, taps, DHCP servers, VLANs) is kept by the features; they say how to let go of it (`Release`).
+`commands` asks for a namespace by name with every command; there is no current one here. Which hosts it has is agreed
+on by all nodes (`membership`); here is this host's part of it. What that owns (VMs, taps, DHCP servers, VLANs) is kept
+by the features; they say how to let go of it (`Release`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from megatools.hostkit.errors import NotFound
+from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.names import check_name
 from megatools.minimega.namespace.namespace import Inhabitants, Namespace, NamespaceRecord, Vlans
-from megatools.minimega.state.journal import Delete, Journal, Put, Record, decode
+from megatools.minimega.namespace.queue import KIND as QUEUED
+from megatools.minimega.namespace.queue import QueuedVm
+from megatools.minimega.state.journal import Delete, Journal, Record, decode
 from megatools.minimega.vm.config import VmConfig
 
 DEFAULT = "minimega"
@@ -42,8 +46,14 @@ class Namespaces:
     """The namespaces by name; the default one is always there."""
 
     def __init__(
-        self, journal: Journal, inhabitants: Inhabitants, vlans: VlanRanges, releases: Sequence[Release]
+        self,
+        journal: Journal,
+        membership: Membership,
+        inhabitants: Inhabitants,
+        vlans: VlanRanges,
+        releases: Sequence[Release],
     ) -> None:
+        self.membership = membership
         self._journal = journal
         self._inhabitants = inhabitants
         self._vlans = vlans
@@ -60,6 +70,8 @@ class Namespaces:
             self._at(record).recover_config(decode(record, VmConfig))
         for record in self._journal.read("saved-config"):
             self._at(record).recover_saved(record.id.partition("/")[2], decode(record, VmConfig))
+        for record in self._journal.read(QUEUED):
+            self._at(record).queue.recover(decode(record, QueuedVm))
 
     def get(self, name: str) -> Namespace:
         """A namespace, made in memory if it is not there; its first change is what journals it."""
@@ -70,37 +82,61 @@ class Namespaces:
 
     async def ensure(self, name: str) -> Namespace:
         """A namespace that outlives the daemon, made if it is not there. Raises InvalidInput for a bad name."""
-        space = self.get(name)
-        if name not in self._kept:
-            await self._journal.write(Put("namespace", name, name, space.record))
-            self._kept.add(name)
-        return space
+        mine = self.get(name).record.incarnation
+        agreed = await self.membership.make(name)
+        if mine in agreed.ended:
+            await self.destroy(name)  # a leftover
+        if name not in self._kept or mine != agreed.incarnation:
+            await self.adopt(name, agreed.incarnation)
+        return self.get(name)
+
+    async def adopt(self, name: str, incarnation: str) -> None:
+        """Note which incarnation of a namespace this host's part of it belongs to."""
+        self._kept.add(name)
+        await self.get(name).change(incarnation=incarnation)
 
     def names(self) -> Collection[str]:
         """The namespaces there are, sorted."""
-        return sorted({DEFAULT, *self._spaces})
+        return sorted({DEFAULT, *self._spaces, *self.membership.names()})
+
+    def has_part(self, name: str) -> bool:
+        """Whether this host has VMs or records of a namespace."""
+        return name in self._kept or self.inhabited(name)
+
+    def inhabited(self, name: str) -> bool:
+        """Whether this host has VMs of a namespace."""
+        return bool(self._inhabitants.names(name))
 
     def rows(self, active: str) -> list[NamespaceRow]:
         """One row per namespace; `active` is the caller's."""
         return [NamespaceRow(name, self._vlans.range_text(name), name == active) for name in self.names()]
 
-    async def destroy(self, name: str) -> None:
-        """Kill and remove all a namespace owns, then forget it; the default one stays, empty.
-
-        Raises NotFound for an unknown one; what could not be removed is raised and the namespace stays.
-        """
+    def check_known(self, name: str) -> None:
+        """Raise NotFound for a namespace that does not exist."""
         if name not in self.names():
             raise NotFound(f"unknown namespace: `{name}`", hint=f"there are: {', '.join(self.names())}")
+
+    async def destroy(self, name: str) -> None:
+        """Kill and remove all that this host has of a namespace, then forget it; the default one stays, empty.
+
+        What could not be removed is raised, and the namespace stays.
+        """
         for release in self._releases:
             await release(name)
         space = self._spaces.pop(name, None)
         self._kept.discard(name)
-        saved = [] if space is None else [Delete("saved-config", f"{name}/{config}") for config in space.saved_names()]
-        await self._journal.write(Delete("namespace", name), Delete("config", name), *saved)
+        owned: list[Delete] = []
+        if space is not None:
+            owned += [Delete("saved-config", f"{name}/{config}") for config in space.saved_names()]
+            owned += [Delete(QUEUED, uuid) for uuid in space.queue.uuids()]
+        await self._journal.write(Delete("namespace", name), Delete("config", name), *owned)
 
     async def forget(self) -> None:
         """Drop all but the saved configurations: the daemon was told to quit."""
-        changes = [Delete(kind, record.id) for kind in ("namespace", "config") for record in self._journal.read(kind)]
+        await self.membership.forget()
+        changes = [
+            Delete(kind, record.id) for kind in ("namespace", "config", QUEUED) for record in self._journal.read(kind)
+        ]
         await self._journal.write(*changes)
 
     def _at(self, record: Record) -> Namespace:

@@ -1,13 +1,12 @@
-"""By what rules a namespace spreads its VMs over its hosts: how load is counted, and how much a host may promise.
-
-Kept with the namespace, used by `cluster.placement`; pure.
-"""
+"""How a namespace counts the load of its hosts when it spreads VMs over them (spec B.12 `ns load`); pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import assert_never
 
-import msgspec
+from megatools.minimega.vm.rooms import Room
 
 
 class LoadFunction(StrEnum):
@@ -18,17 +17,14 @@ class LoadFunction(StrEnum):
     MEMORY = "memcommit"
 
 
-class Caps(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How much a host may promise at most: virtual CPUs per CPU, memory as a share of what there is; 0: no cap."""
-
-    cpu: float = 0.0
-    memory: float = 0.0
-
-    def stricter(self, other: Caps) -> Caps:
-        """The lower of two caps, each."""
-        return Caps(_lower(self.cpu, other.cpu), _lower(self.memory, other.memory))
-
-
-def _lower(one: float, other: float) -> float:
-    given = [cap for cap in (one, other) if cap]
-    return min(given, default=0.0)
+def load_of(function: LoadFunction) -> Callable[[Room], float]:
+    """How busy a room is, by a load function."""
+    match function:
+        case LoadFunction.CPU:
+            return lambda room: room.vcpus / room.cpus
+        case LoadFunction.NETWORK:
+            return lambda room: float(room.nics)
+        case LoadFunction.MEMORY:
+            return lambda room: room.promised_mib / room.memory_mib
+        case _:
+            assert_never(function)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec.structs
 
+from megatools.hostkit import facts
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Delete, Journal, Put
@@ -31,6 +32,7 @@ from megatools.minimega.vm.ports import Ports
 from megatools.minimega.vm.records import KIND
 from megatools.minimega.vm.recovery import recover_machines
 from megatools.minimega.vm.releasing import TapReleaser
+from megatools.minimega.vm.rooms import NO_CAPS, Capacity, Caps, Room, commitments, need_of
 from megatools.minimega.vm.rows import VmRow, VmSummary
 from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.vm.targets import WILDCARD, Selection, VmNotFound, select
@@ -65,6 +67,7 @@ class Fleet:
         self.backends = backends
         self._journal = journal
         self._supervisor = supervisor
+        self._caps = settings.caps
         self._launcher = Launcher(base, journal, network, backends, settings)
         self._releaser = TapReleaser(journal, network)
         self._changes = Changes()
@@ -81,9 +84,19 @@ class Fleet:
         """The VM names in use in a namespace, those being launched included."""
         return frozenset(machine.name for machine in self._machines.values() if machine.namespace == namespace)
 
+    def residents(self, namespace: str) -> dict[str, str]:
+        """The names by UUID of the VMs of a namespace, those being launched included."""
+        return {uuid: machine.name for uuid, machine in self._machines.items() if machine.namespace == namespace}
+
     def uuids(self) -> frozenset[str]:
         """The UUIDs in use on this host."""
         return frozenset(self._machines)
+
+    def capacity(self) -> Capacity:
+        """What this host has, and has promised to its VMs, those being launched included."""
+        alive = (machine.site.plan.config for machine in self._machines.values() if machine.state in ALIVE)
+        memory_mib = facts.memory().total_mib
+        return Capacity(facts.host_name(), facts.cpu_count(), memory_mib, commitments(alive), self._caps)
 
     def machines(self, namespace: str | None = None) -> list[Machine]:
         """The VMs users see, by id; of one namespace or of all."""
@@ -127,13 +140,19 @@ class Fleet:
 
     # ---- launch
 
-    async def launch(self, plans: Sequence[VmPlan]) -> list[LaunchResult]:
-        """Launch VMs, held; each by itself succeeds or leaves nothing. One result per plan, in order."""
+    async def launch(self, plans: Sequence[VmPlan], caps: Caps = NO_CAPS) -> list[LaunchResult]:
+        """Launch VMs, held; each by itself succeeds or leaves nothing. One result per plan, in order.
+
+        What this host may not take, by its own caps, those given or what its VMs tolerate, fails.
+        """
         machines: dict[str, Machine] = {}
         errors: dict[str, MegaError] = {}
+        room = Room(self.capacity(), caps)
         for plan in plans:
             try:
+                room.check(need_of(plan.config))
                 machines[plan.uuid] = self._register(plan)
+                room.take(need_of(plan.config))
             except MegaError as error:
                 errors[plan.name] = error
         try:
@@ -294,6 +313,7 @@ class Fleet:
 
     async def relaunch(self, machine: Machine) -> None:
         """Launch a dead VM again, with new taps."""
+        Room(self.capacity(), NO_CAPS).check(need_of(machine.site.plan.config))
         await self._releaser.settled([machine])
         if machine.site.taps:
             await self.network.detach(machine.site.taps)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidState, NotFound, chain_text, hint_of
+from megatools.hostkit.errors import NotFound, chain_text, hint_of
 from megatools.minimega.lang.answer import Answer, Table, rows_table
 from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.vm.fleet import Fleet
@@ -21,6 +21,7 @@ from megatools.minimega.vm.operations import (
     KillVms,
     LaunchVms,
     ReadTags,
+    Refused,
     SetTag,
     StartVms,
     StopVms,
@@ -52,15 +53,14 @@ class _VmHandlers:
 
     async def launch(self, _namespace: str, op: LaunchVms) -> Answer:
         """Errors come back per VM; the others are up. Images that are not here are fetched first."""
-        results = await self._fleet.launch(await self._at_home(op))
-        failed = [(result.name, result.error) for result in results if result.error is not None]
-        if not failed:
-            return Answer()
-        if len(results) == 1:
-            raise failed[0][1]
-        lines = [f"{name}: {chain_text(error)}" for name, error in failed]
-        done = f"{len(results) - len(failed)} of {len(results)} VMs were launched"
-        raise InvalidState("\n".join(lines), hint="; ".join(part for part in (done, hint_of(failed[0][1])) if part))
+        results = await self._fleet.launch(await self._at_home(op), op.caps)
+        return LaunchVms.answer(
+            [
+                Refused(result.name, chain_text(result.error), hint_of(result.error))
+                for result in results
+                if result.error is not None
+            ]
+        )
 
     async def _at_home(self, op: LaunchVms) -> Sequence[VmPlan]:
         """The plans with images of the planner's file directory meant in ours, and those images here."""

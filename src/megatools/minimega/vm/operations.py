@@ -5,17 +5,45 @@ Commands and pages make these; `handlers` carries them out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+import msgspec
+
+from megatools.minimega.lang.answer import Answer
 from megatools.minimega.lang.operation import Operation, Reach
 from megatools.minimega.vm.plan import VmPlan
+from megatools.minimega.vm.rooms import NO_CAPS, Caps
+
+
+class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A VM that was not launched, and why."""
+
+    name: str
+    error: str
+    hint: str = ""
 
 
 class LaunchVms(Operation, frozen=True):
-    """Launch these VMs, held; `files` is the file directory of the host that planned them."""
+    """Launch these VMs, held, within caps besides the host's own.
+
+    `files` is the file directory of the host that planned them. Done means that each was launched or refused by
+    itself: the answer's data holds those refused.
+    """
 
     plans: tuple[VmPlan, ...]
     files: str = ""
+    caps: Caps = NO_CAPS
+
+    @staticmethod
+    def answer(refused: Sequence[Refused]) -> Answer:
+        """The answer that names these."""
+        return Answer(data=msgspec.Raw(msgspec.json.encode(refused))) if refused else Answer()
+
+    @staticmethod
+    def refused(answer: Answer) -> list[Refused]:
+        """The VMs an answer names."""
+        return [] if answer.data is None else msgspec.json.decode(answer.data, type=list[Refused])
 
 
 class StartVms(Operation, frozen=True):

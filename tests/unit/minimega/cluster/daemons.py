@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.app.agreement import Agreement
 from megatools.minimega.app.language import registry
 from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.fanout import MeshHosts
-from megatools.minimega.cluster.host_facts import Commitments, HostFacts
+from megatools.minimega.cluster.host_facts import HostFacts
 from megatools.minimega.cluster.hosts import LocalHosts
+from megatools.minimega.cluster.schedule import Scheduler
+from megatools.minimega.cluster.spaces import Spaces
+from megatools.minimega.cluster.spaces import handlers as spaces_handlers
+from megatools.minimega.cluster.survey import handlers as survey_handlers
 from megatools.minimega.commands.services import Services
 from megatools.minimega.lang.answer import Answer, Response
 from megatools.minimega.lang.call import ActiveNamespace, Session
@@ -25,20 +29,19 @@ from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
 from megatools.minimega.mesh.mesh import Role
+from megatools.minimega.namespace.membership import KIND as SPACE
+from megatools.minimega.namespace.membership import Membership, SpaceRecord
 from megatools.minimega.namespace.namespaces import Namespaces
+from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.pipes.programs import RunProgram
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.shared import Shared
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
+from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.settings import VmSettings
-
-
-class _NoPromises:
-    def commitments(self) -> Commitments:
-        """Nothing is promised."""
-        return Commitments()
 
 
 @dataclass
@@ -53,7 +56,13 @@ class Daemon:
     environment: dict[str, str]
     go_on: asyncio.Event
     begun: asyncio.Event
-    spaces: dict[str, Sequence[str]] = field(default_factory=dict)
+    backend: FakeBackend
+    agreement: Agreement
+
+    async def has(self, namespace: str, hosts: Sequence[str]) -> None:
+        """Know a namespace with these hosts, as if all nodes had agreed on it."""
+        record = SpaceRecord(f"the first {namespace}", hosts=tuple(hosts))
+        await self.agreement.shared.put(SPACE, namespace, record)
 
     async def groups(self, line: str, namespace: str = "minimega") -> list[list[Response]]:
         """The response groups of a line."""
@@ -99,39 +108,61 @@ async def daemons(
             mesh = network.join(name, role=role, namespace=limit)
             (base / name).mkdir()
             journals.append(Journal(base / name / "journal.db", name))
-            daemon = _daemon(base / name, journals[-1], mesh, supervisor, silence_s)
-            daemon.spaces["lab"] = names
-            found.append(daemon)
+            found.append(_daemon(base / name, journals[-1], mesh, supervisor, silence_s))
+        for daemon in found:
+            await daemon.has("lab", names)
         yield network, found
     for journal in journals:
         journal.close()
 
 
 def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervisor, silence_s: float) -> Daemon:
+    backend = FakeBackend()
     fleet = Fleet(
         base=base,
         files=base / "files",
         journal=journal,
         network=FakePorts(),
-        backends={VmKind.KVM: FakeBackend()},
+        backends={VmKind.KVM: backend},
         supervisor=supervisor,
         settings=VmSettings(accelerator="tcg"),
     )
-    vlans = cast("Any", SimpleNamespace(range_text=lambda _namespace: ""))
-    namespaces = Namespaces(journal, fleet, vlans, (fleet.destroy,))
+    shared = Shared(journal, mesh.name)
+    membership = Membership(shared, mesh.name, lambda: [member.name for member in mesh.members()])
+    namespaces = Namespaces(journal, membership, fleet, Vlans(journal), (fleet.destroy,))
+    agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet)
     begun, go_on = asyncio.Event(), asyncio.Event()
-    handlers = {**vm_handlers(fleet), **HostFacts(_NoPromises()).handlers(), **_program(begun, go_on)}
+    of_vms = vm_handlers(fleet)
+    handlers = {
+        **of_vms,
+        LaunchVms: agreement.fences.guarded(of_vms[LaunchVms]),
+        **survey_handlers(fleet),
+        **spaces_handlers(namespaces),
+        **HostFacts(fleet).handlers(),
+        **_program(begun, go_on),
+    }
     here = LocalHosts(mesh.name, handlers)
     patience = Patience(silence_s)
-    spaces: dict[str, Sequence[str]] = {}
-    hosts = MeshHosts(here, mesh, lambda namespace: spaces.get(namespace, (mesh.name,)), patience)
+    hosts = MeshHosts(here, mesh, membership.hosts, patience)
+    scheduler = Scheduler(hosts, namespaces, agreement.fences, base / "files")
+    spaces = Spaces(hosts, namespaces, scheduler)
     fanout.serve(mesh, here, handlers, supervisor)
     topology.serve(mesh)
     none: Any = None
     services = Services(
-        hosts, namespaces, ActiveNamespace(), none, none, none, base / "files", none, MeshControl(mesh, patience)
+        hosts,
+        namespaces,
+        scheduler,
+        spaces,
+        ActiveNamespace(),
+        none,
+        none,
+        none,
+        base / "files",
+        none,
+        MeshControl(mesh, patience),
     )
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
     sending.serve(mesh, interpreter, supervisor)
-    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, spaces)
+    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from megatools.minimega.cluster.demands import Capacity, Demand, Problem
-from megatools.minimega.namespace.policy import Caps, LoadFunction
+from megatools.minimega.cluster.demands import Demand, Problem
+from megatools.minimega.namespace.policy import LoadFunction
+from megatools.minimega.vm.rooms import Capacity, Caps, Commitments
 
 
 def violations(problem: Problem, hosts: Mapping[str, str]) -> list[str]:
@@ -32,14 +33,14 @@ def violations(problem: Problem, hosts: Mapping[str, str]) -> list[str]:
 
 def _excesses(problem: Problem, host: Capacity, here: Sequence[Demand]) -> list[str]:
     found: list[str] = []
-    total = host.vms + len(here)
+    total = host.promised.vms + len(here)
     tolerated = [demand.coschedule for demand in here if demand.coschedule >= 0]
     if any(total - 1 > others for others in tolerated):
         found.append(f"{host.host} is too crowded for those placed")
-    if host.vm_limit >= 0 and total > host.vm_limit:
+    if host.promised.vm_limit >= 0 and total > host.promised.vm_limit:
         found.append(f"{host.host} is too crowded for those there")
-    vcpus = host.vcpus + sum(demand.vcpus for demand in here)
-    promised_mib = host.promised_mib + sum(demand.memory_mib for demand in here)
+    vcpus = host.promised.vcpus + sum(demand.vcpus for demand in here)
+    promised_mib = host.promised.memory_mib + sum(demand.memory_mib for demand in here)
     for caps in (problem.caps, host.caps):
         if caps.cpu and vcpus > host.cpus * caps.cpu:
             found.append(f"{host.host} promises too many CPUs")
@@ -60,10 +61,13 @@ def problems(draw: st.DrawFn) -> Problem:
             name,
             cpus=draw(st.integers(1, 8)),
             memory_mib=draw(st.integers(1, 8)) * 1024,
-            vms=draw(st.integers(0, 2)),
-            vcpus=draw(st.integers(0, 3)),
-            nics=draw(st.integers(0, 3)),
-            vm_limit=draw(st.sampled_from([-1, -1, -1, 2, 4])),
+            promised=Commitments(
+                vms=draw(st.integers(0, 2)),
+                vcpus=draw(st.integers(0, 3)),
+                memory_mib=draw(st.integers(0, 3)) * 512,
+                nics=draw(st.integers(0, 3)),
+                vm_limit=draw(st.sampled_from([-1, -1, -1, 2, 4])),
+            ),
             caps=draw(_caps),
         )
         for name in names

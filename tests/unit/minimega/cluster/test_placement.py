@@ -11,9 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from megatools.hostkit.errors import InvalidInput, InvalidState, MegaError, NotFound, Unavailable
-from megatools.minimega.cluster.demands import Capacity, Demand, Problem
+from megatools.minimega.cluster.demands import Demand, Problem
 from megatools.minimega.cluster.placement import NoRoom, Placement, explain, place, verify
-from megatools.minimega.namespace.policy import Caps, LoadFunction
+from megatools.minimega.namespace.policy import LoadFunction
+from megatools.minimega.vm.rooms import Capacity, Caps, Commitments
 from tests.unit.minimega.cluster.problems import problems, violations
 
 HOSTS = tuple(Capacity(name, cpus=4, memory_mib=4096) for name in ("kn10", "kn2", "kn1"))
@@ -50,7 +51,7 @@ def test_load_is_relative_to_what_a_host_has() -> None:
 
 
 def test_what_is_promised_already_counts() -> None:
-    busy = msgspec.structs.replace(HOSTS[2], vms=2, vcpus=2)
+    busy = msgspec.structs.replace(HOSTS[2], promised=Commitments(vms=2, vcpus=2))
     assert set(place(Problem((*HOSTS[:2], busy), vms(4))).hosts.values()) == {"kn2", "kn10"}
 
 
@@ -103,13 +104,13 @@ def test_when_spreading_leaves_no_room_vms_are_packed() -> None:
 
 
 def test_a_host_with_a_vm_that_wants_to_be_alone_gets_no_other() -> None:
-    alone = msgspec.structs.replace(HOSTS[2], vms=1, vm_limit=1)
+    alone = msgspec.structs.replace(HOSTS[2], promised=Commitments(vms=1, vm_limit=1))
     assert "kn1" not in place(Problem((*HOSTS[:2], alone), vms(9))).hosts.values()
 
 
 def test_no_room_says_so_for_every_host_with_numbers() -> None:
     tight = (
-        Capacity("kn1", 4, 4096, promised_mib=3000, caps=Caps(memory=1.0)),
+        Capacity("kn1", 4, 4096, promised=Commitments(memory_mib=3000), caps=Caps(memory=1.0)),
         Capacity("kn2", 2, 1 << 20, caps=Caps(cpu=1)),
     )
     with pytest.raises(NoRoom) as error:
@@ -204,7 +205,7 @@ def test_one_more_host_never_takes_away_the_room_of_equal_vms(problem: Problem, 
 
 @given(problems())
 def test_without_limits_there_is_always_room(problem: Problem) -> None:
-    hosts = tuple(msgspec.structs.replace(host, vm_limit=-1, caps=Caps()) for host in problem.hosts)
+    hosts = tuple(Capacity(host.host, host.cpus, host.memory_mib) for host in problem.hosts)
     demands = tuple(msgspec.structs.replace(demand, coschedule=-1, colocate="") for demand in problem.demands)
     assert placed(replace(problem, hosts=hosts, demands=demands, caps=Caps())) is not None
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from megatools.hostkit.errors import InvalidInput, NotFound
+from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.shared import Shared
 from megatools.minimega.vm.config import NicSpec, VmConfig, VmKind
 
 
@@ -25,7 +27,9 @@ class Nobody:
 
 
 def namespaces(journal: Journal) -> Namespaces:
-    return Namespaces(journal, Nobody(), Vlans(journal, frozenset), ())
+    shared = Shared(journal, "h")
+    shared.recover()
+    return Namespaces(journal, Membership(shared, "h", tuple), Nobody(), Vlans(journal, frozenset), ())
 
 
 def test_one_that_was_only_looked_at_is_kept_once_it_is_made(tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_configurations_and_counters_come_back(tmp_path: Path) -> None:
         space = await namespaces(journal).ensure("lab")
         await space.set_config(VmConfig(memory_mib=512, networks=(NicSpec("lan"),)))
         await space.save_config("small")
-        plans = await space.plan_launch(VmKind.KVM, "2")
+        plans = await space.connect(await space.plan_launch(VmKind.KVM, "2"))
         assert [plan.name for plan in plans] == ["vm-0", "vm-1"]
         assert {(nic.vlan, nic.vlan_alias) for plan in plans for nic in plan.nics} == {(101, "lan")}
 
@@ -64,7 +68,7 @@ def test_configurations_and_counters_come_back(tmp_path: Path) -> None:
         asyncio.run(space.set_config(VmConfig(uuid="u")))
         asyncio.run(space.plan_launch(VmKind.KVM, "2"))
     with pytest.raises(NotFound, match="unknown namespace: `nowhere`"):
-        asyncio.run(again.destroy("nowhere"))
+        again.check_known("nowhere")
     asyncio.run(again.destroy("lab"))
     assert [record.kind for kind in ("namespace", "config", "saved-config") for record in journal.read(kind)] == []
     journal.close()

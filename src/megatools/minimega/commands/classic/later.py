@@ -38,7 +38,6 @@ MODERN = (
     "log mesh",
     "log ring",
     "log syslog",
-    "ns",
     "optimize",
     "pipe",
     "plumb",

@@ -1,0 +1,47 @@
+"""What all nodes agree on, and who acts on it on this one: put together here, started by `parts`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster.fences import Fences
+from megatools.minimega.cluster.replication import Replication
+from megatools.minimega.mesh.mesh import Mesh
+from megatools.minimega.namespace.following import Follower
+from megatools.minimega.namespace.namespaces import Namespaces
+from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.shared import Shared
+from megatools.minimega.vm.fleet import Fleet
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The shared records, what carries them, and what obeys them."""
+
+    shared: Shared
+    replication: Replication
+    follower: Follower
+    fences: Fences
+    supervisor: Supervisor
+
+    @classmethod
+    def of(
+        cls,
+        shared: Shared,
+        mesh: Mesh,
+        journal: Journal,
+        supervisor: Supervisor,
+        namespaces: Namespaces,
+        fleet: Fleet,
+    ) -> Self:
+        """All of it for one daemon."""
+        fences = Fences(shared, fleet, mesh.name)
+        return cls(shared, Replication(mesh, shared, journal, supervisor), Follower(namespaces), fences, supervisor)
+
+    def start(self) -> None:
+        """Carry records, and act on them; call once all of this host is recovered."""
+        self.replication.start()
+        self.supervisor.start("follow namespaces", self.follower.run())
+        self.supervisor.start("obey fences", self.fences.run())

@@ -1,0 +1,109 @@
+"""Carries a placement out: one request per host, all at once; every VM ends as launched, refused or lost.
+
+Used by `schedule`. A VM is lost when its host was, with nothing known of how far it got: it is given up with a fence
+(`fences`) before anything else, so that it can be launched elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from megatools.hostkit.ranges import compress
+from megatools.minimega.cluster.demands import natural
+from megatools.minimega.cluster.hosts import Hosts
+from megatools.minimega.lang.answer import Group, Response
+from megatools.minimega.lang.operation import HostResult, Outcome, Request
+from megatools.minimega.vm.operations import LaunchVms
+from megatools.minimega.vm.plan import VmPlan
+
+_NAMED = 8  # busy hosts that progress names
+
+
+class Fate(StrEnum):
+    """How the launch of one VM ended."""
+
+    LAUNCHED = "launched"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+class VmEnd(msgspec.Struct, frozen=True):
+    """The end of one VM's launch."""
+
+    plan: VmPlan
+    host: str
+    fate: Fate
+    error: str = ""
+    hint: str = ""
+
+
+async def launch_over(
+    hosts: Hosts,
+    namespace: str,
+    launches: Mapping[str, LaunchVms],
+    settle: Callable[[str, Sequence[VmEnd]], Awaitable[None]],
+    tell: Callable[[str], None],
+) -> list[VmEnd]:
+    """Carry out the launch of each host; returns all ends in the order of hosts.
+
+    `settle` is awaited with each host's ends as they come.
+    """
+    ends: dict[str, Sequence[VmEnd]] = {}
+
+    async def one(host: str, launch: LaunchVms) -> None:
+        [result] = await hosts.run(Request(namespace, launch, (host,)))
+        ended = _ends(result, launch.plans)
+        await settle(host, ended)
+        ends[host] = ended
+        if len(launches) > 1:
+            tell(_progress(ends, launches))
+
+    async with asyncio.TaskGroup() as group:
+        for host, launch in launches.items():
+            group.create_task(one(host, launch))
+    return [end for host in launches for end in ends[host]]
+
+
+def _progress(ends: Mapping[str, Sequence[VmEnd]], launches: Mapping[str, LaunchVms]) -> str:
+    ended = sum(len(each) for each in ends.values())
+    total = sum(len(launch.plans) for launch in launches.values())
+    busy = [host for host in launches if host not in ends]
+    where = f", still busy: {compress(busy)}" if 0 < len(busy) <= _NAMED else f", {len(busy)} hosts still busy"
+    return f"launching: {ended} of {total} VMs, {len(ends)} of {len(launches)} hosts{where if busy else ''}"
+
+
+def _ends(result: HostResult, plans: Sequence[VmPlan]) -> list[VmEnd]:
+    host = result.host
+    match result.outcome:
+        case Outcome.DONE:
+            refused = {each.name: each for each in LaunchVms.refused(result.answer)} if result.answer else {}
+            return [
+                VmEnd(plan, host, Fate.LAUNCHED)
+                if (no := refused.get(plan.name)) is None
+                else VmEnd(plan, host, Fate.REFUSED, no.error, no.hint)
+                for plan in plans
+            ]
+        case Outcome.ERROR:
+            return [VmEnd(plan, host, Fate.REFUSED, result.error, result.hint) for plan in plans]
+        case Outcome.LOST | Outcome.TIMED_OUT:
+            return [VmEnd(plan, host, Fate.LOST, result.error or result.outcome.value, result.hint) for plan in plans]
+
+
+def report(ends: Sequence[VmEnd], local: str, notes: Sequence[str]) -> Group:
+    """What a user is told: each VM that was not launched, by host; nothing but the notes when all were."""
+    failed: dict[str, list[VmEnd]] = {}
+    for end in ends:
+        if end.fate is not Fate.LAUNCHED:
+            failed.setdefault(end.host, []).append(end)
+    group = [Response(local, "\n".join(notes))] if notes or not failed else []
+    launched = sum(end.fate is Fate.LAUNCHED for end in ends)
+    for host in sorted(failed, key=natural):
+        lines = [f"{end.plan.name}: {end.error}" for end in failed[host]] if len(ends) > 1 else [failed[host][0].error]
+        hints = [f"{launched} of {len(ends)} VMs were launched"] if len(ends) > 1 else []
+        hints += dict.fromkeys(end.hint for end in failed[host] if end.hint)
+        group.append(Response(host, error="\n".join(lines) + (f"\nhint: {'; '.join(hints)}" if hints else "")))
+    return group
