@@ -17,6 +17,7 @@ import msgspec
 
 from megatools.hostkit.errors import InvalidInput, ProtocolError
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster import wire
 from megatools.minimega.cluster.calling import Parts, Patience, Voice, ask, working
 from megatools.minimega.cluster.gathering import together
 from megatools.minimega.cluster.hosts import LocalHosts
@@ -118,11 +119,10 @@ def _result(arrival: Arrival) -> HostResult:
     match arrival.ending:
         case None:
             try:
-                result = msgspec.json.decode(arrival.payload, type=HostResult)
+                return wire.decode_result(arrival.payload, arrival.host)
             except msgspec.MsgspecError as error:
                 text = f'the answer of "{arrival.host}" is unreadable: {error}'
                 return HostResult(arrival.host, Outcome.ERROR, error=text, kind=ProtocolError.__name__)
-            return msgspec.structs.replace(result, host=arrival.host)
         case Ending.DONE:
             text = f'"{arrival.host}" ended without an answer'
             return HostResult(arrival.host, Outcome.ERROR, error=text, kind=ProtocolError.__name__)
@@ -151,7 +151,7 @@ def serve(mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervis
         limits_of(caller).check_operation(asked.namespace, operation)
 
         async def work(voice: Voice) -> None:
-            await voice.say(msgspec.json.encode(await here.answer(Request(asked.namespace, operation))))
+            await voice.say(wire.encode(await here.answer(Request(asked.namespace, operation))))
 
         name = f"{type(operation).__name__} for {caller.name}"
         async with aclosing(working(supervisor, name, work)) as parts:

@@ -18,9 +18,11 @@ import msgspec
 from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound
 from megatools.hostkit.ranges import by_number, expand
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.cluster import wire
 from megatools.minimega.cluster.calling import Parts, Patience, Voice, ask, working
 from megatools.minimega.cluster.fanout import limits_of
 from megatools.minimega.cluster.gathering import batches, together
+from megatools.minimega.cluster.wire import Part
 from megatools.minimega.lang.answer import Group, Groups, Response
 from megatools.minimega.lang.call import Call, Invocation, Session
 from megatools.minimega.lang.interpreter import Interpreter
@@ -44,13 +46,6 @@ class Command(msgspec.Struct, frozen=True):
     namespace: str
     variables: dict[str, str]
     preprocess: bool = True
-
-
-class Part(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something the other says: a group of responses, or how far it is."""
-
-    group: Group | None = None
-    progress: str = ""
 
 
 def refuse_nested(invocation: Invocation) -> None:
@@ -140,14 +135,12 @@ class Sender:
             text = f"{arrival.error}\nhint: {arrival.hint}" if arrival.hint else arrival.error
             return [Response(host, error=text or arrival.ending.value)]
         try:
-            part = msgspec.json.decode(arrival.payload, type=Part)
+            part = wire.decode_part(arrival.payload, host)
         except msgspec.MsgspecError as error:
             return [Response(host, error=f'the answer of "{host}" is unreadable: {error}')]
         if part.progress:
             call.status(f"{host}: {part.progress}")
-        if part.group is None:
-            return None
-        return [msgspec.structs.replace(response, host=host) for response in part.group]
+        return part.group
 
 
 def _variables(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -183,13 +176,13 @@ def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor) -> No
 
         async def work(voice: Voice) -> None:
             def status(text: str) -> None:
-                voice.whisper(msgspec.json.encode(Part(progress=text)))
+                voice.whisper(wire.encode(Part(progress=text)))
 
             session = Session(command.namespace, "mesh", status, limits, command.variables)
             call = interpreter.call(invocation.text, session)
             call.scope.options = call.scope.options.put("preprocess", command.preprocess)
             async for group in interpreter.run(call, invocation):
-                await voice.say(msgspec.json.encode(Part(group)))
+                await voice.say(wire.encode(Part(group)))
 
         async with aclosing(working(supervisor, f"command of {caller.name}", work)) as parts:
             async for part in parts:

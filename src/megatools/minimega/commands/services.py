@@ -84,9 +84,9 @@ def request(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Reque
 
     A command that another node sent acts here only, within that node's limits. Raises PermissionDenied.
     """
-    limits = call.session.limits
-    if limits is not None:
-        limits.check_operation(call.namespace, operation)
+    if call.session.limits is not None:
+        call.session.limits.check_operation(call.namespace, operation)
+    if call.session.source == "mesh":
         hosts = (call.host,)
     return Request(call.namespace, operation, tuple(hosts))
 
