@@ -118,10 +118,11 @@ class CredentialStore:
             raise Corrupt(
                 f'the cluster credentials in "{path}" are damaged', hint="restore the file, or `cluster leave`"
             ) from error
-        self._check(found)
+        self.check(found)
         return found
 
-    def _check(self, found: Credentials) -> None:
+    def check(self, found: Credentials) -> None:
+        """Whether credentials can be used on this host now. Raises InvalidState."""
         name, dates = found.identity.name, found.certificate.validity
         hint = _RENEW_HINT.format(name=name)
         if name != self.host:

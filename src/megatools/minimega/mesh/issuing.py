@@ -39,6 +39,7 @@ AUTHORITY_VALID = timedelta(days=365 * 30)
 NODE_VALID = timedelta(days=365 * 5)
 BACKDATED = timedelta(days=30)  # hosts whose clocks are behind take a new certificate at once
 INVITED_FOR = timedelta(hours=1)
+_REPEATED_WITHIN_S = 120
 _DEFAULT_CLUSTER = "cluster"
 
 
@@ -60,7 +61,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 class Invitation(msgspec.Struct, frozen=True):
     """A token that is out; for any node when `name` is empty. A used one keeps what it was used for, so that a joining
-    node that lost the answer can ask again; `request` is its signing request.
+    node that lost the answer can ask again; `request` is its signing request, `used_s` when it came.
     """
 
     token: Token
@@ -70,6 +71,12 @@ class Invitation(msgspec.Struct, frozen=True):
     until_s: int
     request: bytes = b""
     certificate: bytes = b""
+    used_s: int = 0
+
+    def awaited(self, now: datetime) -> bool:
+        """Whether a node may still come with it, or come back for a lost answer."""
+        now_s = now.timestamp()
+        return now_s < self.until_s and (not self.used or now_s < self.used_s + _REPEATED_WITHIN_S)
 
     @property
     def used(self) -> bool:
@@ -118,6 +125,13 @@ class Authority:
         """The certificate a node of this name may use now."""
         found = [e for e in self.issued() if e.name == name and e.serial not in self._store.revoked]
         return found[-1] if found else None
+
+    def entry(self, serial: str) -> Issued:
+        """What is known of a certificate. Raises NotFound."""
+        for entry in self._ledger.issued:
+            if entry.serial == serial:
+                return entry
+        raise NotFound(f'no certificate with the serial number "{serial}" was issued here')
 
     def admit(self, identity: Identity, request: bytes, addresses: tuple[str, ...] = ()) -> Certificate:
         """Issue a certificate for a node's signing request, and write that down first.
@@ -188,7 +202,9 @@ class Authority:
         self._refuse_double(check_name(joining.name))
         identity = Identity(self.cluster, joining.name, found.role, found.namespace)
         certificate, entry = self._issue(identity, joining.request, joining.addresses)
-        used = msgspec.structs.replace(found, request=joining.request, certificate=certificate.der)
+        used = msgspec.structs.replace(
+            found, request=joining.request, certificate=certificate.der, used_s=self._now_s()
+        )
         self._write(
             issued=(*self._ledger.issued, entry),
             invitations=tuple(used if one is found else one for one in self.invitations()),
