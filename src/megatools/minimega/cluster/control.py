@@ -18,15 +18,12 @@ from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.sending import LOCALHOST, Sender
 from megatools.minimega.cluster.topology import Topology
 from megatools.minimega.mesh.mesh import Mesh
+from megatools.minimega.mesh.standing import HOW
 
 OPEN = "open"
 OPEN_MARK = "(open mesh)"
 OPEN_WARNING = "anyone on this network can command this host"
-_REMARKS = {
-    "clique": "every node is connected to every other: degree has no effect",
-    "hub": "",
-    "none": "",
-}
+_CLIQUE_REMARK = "every node is connected to every other: degree has no effect"
 
 
 class StatusRow(msgspec.Struct, frozen=True):
@@ -63,13 +60,20 @@ class MeshControl:
             raise InvalidInput(f"invalid degree {degree}", hint="0 or more")
         status = self.mesh.status()
         if degree and status.mode == "none":
-            raise Unavailable("this host is in no mesh", hint=status.detail)
+            raise Unavailable("this host is in no mesh", hint=HOW)
         self._degree = degree
 
     async def status(self) -> StatusRow:
         """The state of this node's mesh."""
         status = self.mesh.status()
-        remarks = (OPEN_WARNING if status.security == OPEN else "", _REMARKS.get(status.mode, ""), status.detail)
+        remarks = dict.fromkeys(
+            (
+                OPEN_WARNING if status.security == OPEN else "",
+                status.detail,
+                _CLIQUE_REMARK if status.mode == "clique" else "",
+                f"to be in one: {HOW}" if status.mode == "none" else "",
+            )
+        )
         return StatusRow(
             size=1 + len(self.mesh.members()),
             degree=self._degree,

@@ -82,7 +82,7 @@ class Sender:
             raise InvalidInput("wildcard included amongst list of recipients", hint='"all" stands alone')
         others = tuple(member.name for member in self._mesh.members())
         if not others:
-            raise NotFound("no other node is in the mesh", hint=self._mesh.status().detail or "mesh status")
+            raise NotFound("no other node is in the mesh", hint="`mesh status` says how this host stands to a mesh")
         return others
 
     async def send(self, call: Call[S], hosts: str, command: Invocation) -> Groups:
