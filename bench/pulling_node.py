@@ -15,13 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from megatools.minimega.mesh.channel import Channel
-from megatools.minimega.mesh.tls import Secured
-
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.mesh.channel import Channel
 from megatools.minimega.mesh.credentials import Credentials
 from megatools.minimega.mesh.credentials import CredentialStore as Store
 from megatools.minimega.mesh.mesh import Caller, Member
+from megatools.minimega.mesh.tls import Secured
 
 PORT = 9001
 CHUNK = 16 << 20  # what is pulled at once, as in a transfer of chunks

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from megatools.minimega.mesh.tls import server_context, unverified_context
 
 from megatools.hostkit.clock import Clock, FakeClock, SystemClock
 from megatools.hostkit.errors import (
@@ -31,6 +30,7 @@ from megatools.minimega.mesh.enrolment import Enrolment
 from megatools.minimega.mesh.issuing import Issued, found_cluster, required_authority
 from megatools.minimega.mesh.joining import join
 from megatools.minimega.mesh.mesh import Role
+from megatools.minimega.mesh.tls import server_context, unverified_context
 from megatools.minimega.mesh.token import Token, read_token
 
 _HERE = "127.0.0.1"
