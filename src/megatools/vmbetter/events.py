@@ -18,8 +18,8 @@ class Kind(enum.Enum):
     DONE = "done"
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event of a stage; `done` of `total` are packages or percents, for counts only."""
+class Event(msgspec.Struct, frozen=True):
+    """One event of a stage; `done` of `total` are for counts only, whose text says of what: packages, or %."""
 
     kind: Kind
     stage: str
@@ -45,9 +45,9 @@ class Reporter:
         """A step begins, or is not needed."""
         self._report(Event(Kind.STEP, stage, text))
 
-    def count(self, stage: str, done: int, total: int) -> None:
-        """So much of the step is done."""
-        self._report(Event(Kind.COUNT, stage, "", done, total))
+    def count(self, stage: str, done: int, total: int, unit: str = "packages") -> None:
+        """So much of the step is done; the unit may be "%"."""
+        self._report(Event(Kind.COUNT, stage, unit, done, total))
 
     def warn(self, stage: str, text: str) -> None:
         """Something the user should know; the build goes on."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
 from megatools.hostkit.bootstrap.apt import Offer
+from megatools.hostkit.bootstrap.sources import distribution
 from megatools.hostkit.errors import Corrupt, NotFound
 from megatools.vmbetter.cache import digest_of
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.lock import Lock
 
 FORMAT = 1
+_IMAGE = "SPDXRef-Image"
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -109,36 +112,21 @@ def text(manifest: Manifest) -> str:
 
 
 def spdx(manifest: Manifest) -> dict[str, object]:
-    """The manifest as an SPDX 2.3 document (JSON's types)."""
+    """The manifest as an SPDX 2.3 document (JSON's types): the image, and the packages it contains."""
     created = datetime.fromtimestamp(manifest.date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     digest = hashlib.sha256(msgspec.json.encode(manifest)).hexdigest()
-    packages: list[dict[str, object]] = []
-    relations: list[dict[str, str]] = []
-    for number, offer in enumerate(manifest.packages):
-        packages.append(
-            {
-                "SPDXID": f"SPDXRef-Package-{number}",
-                "name": offer.name,
-                "versionInfo": offer.version,
-                "downloadLocation": "NOASSERTION",
-                "filesAnalyzed": False,
-                "checksums": [{"algorithm": "SHA256", "checksumValue": offer.sha256}],
-                "externalRefs": [
-                    {
-                        "referenceCategory": "PACKAGE-MANAGER",
-                        "referenceType": "purl",
-                        "referenceLocator": f"pkg:deb/debian/{offer.name}@{offer.version}?arch={offer.architecture}",
-                    }
-                ],
-            }
-        )
-        relations.append(
-            {
-                "spdxElementId": "SPDXRef-DOCUMENT",
-                "relationshipType": "DESCRIBES",
-                "relatedSpdxElement": f"SPDXRef-Package-{number}",
-            }
-        )
+    image: dict[str, object] = {
+        "SPDXID": _IMAGE,
+        "name": manifest.name,
+        "versionInfo": created,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": False,
+        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "comment": "; ".join(f"{part.name} SHA256 {part.sha256}" for part in manifest.results),
+    }
+    packages = [_spdx_package(number, offer, manifest.suite) for number, offer in enumerate(manifest.packages)]
+    relations = [_relation("SPDXRef-DOCUMENT", "DESCRIBES", _IMAGE)]
+    relations += [_relation(_IMAGE, "CONTAINS", str(package["SPDXID"])) for package in packages]
     return {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -146,9 +134,29 @@ def spdx(manifest: Manifest) -> dict[str, object]:
         "name": manifest.name,
         "documentNamespace": f"urn:megatools:vmbetter:{digest}",
         "creationInfo": {"created": created, "creators": ["Tool: vmbetter"]},
-        "packages": packages,
+        "packages": [image, *packages],
         "relationships": relations,
     }
+
+
+def _spdx_package(number: int, offer: Offer, suite: str) -> dict[str, object]:
+    name, version = quote(offer.name, safe=""), quote(offer.version, safe="")
+    locator = f"pkg:deb/{distribution(suite)}/{name}@{version}?arch={offer.architecture}&distro={quote(suite, safe='')}"
+    return {
+        "SPDXID": f"SPDXRef-Package-{number}",
+        "name": offer.name,
+        "versionInfo": offer.version,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": False,
+        "checksums": [{"algorithm": "SHA256", "checksumValue": offer.sha256}],
+        "externalRefs": [
+            {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
+        ],
+    }
+
+
+def _relation(one: str, kind: str, other: str) -> dict[str, str]:
+    return {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
 
 
 def difference(one: Manifest, other: Manifest) -> list[str]:

@@ -25,22 +25,23 @@ def shell(config: Path, *, output_dir: Path, report: Report = silent, options: O
     asked = options or Options()
     recipe = load(config, constraints=asked.constraints)
     cache = Cache(asked.cache_root or default_root())
+    say = Reporter(report)
     with cache.held(lambda text: report(Event(Kind.STEP, "cache", text))):
         folder = failed_folder(cache, config)
-        say = Reporter(report)
-        todo, _ = assembly_plan(cache, recipe, config, asked, output_dir)
-        with cache.workspace() as workspace:
-            assembly = Assembly(cache, todo, say, workspace)
-            if (folder / "upper").is_dir() and (folder / "lower").exists():
-                say.step("shell", "the tree as it was left; leave with exit")
-            else:
+        place = Workplace(folder)
+        if (folder / "upper").is_dir() and (folder / "lower").exists():
+            say.step("shell", "the tree as it was left; leave with exit")
+        else:
+            todo, _ = assembly_plan(cache, recipe, config, asked, output_dir)
+            with cache.workspace() as workspace:
+                assembly = Assembly(cache, todo, say, workspace)
                 base = assembly.base()
                 _, layer = assembly.finished(base)
                 sandbox.remove(folder)
                 folder.mkdir(parents=True)
-                assembly.workplace(base, layer, folder)
-                say.step("shell", "the finished tree; leave with exit")
-            words, environment = postbuild.shell(Workplace(folder), assembly.epoch)
+                place = assembly.workplace(base, layer, folder)
+            say.step("shell", "the finished tree; leave with exit")
+        words, environment = postbuild.shell(place)
     program = proc.which(words[0])
     if program is None:
         raise NotFound(f'program "{words[0]}" is not on this host', hint="run scripts/install")

@@ -111,15 +111,15 @@ class Interrupted:
     def run(self, moment: str, config: str, number: signal.Signals, *, later_s: float = 0.0) -> int:
         """The build's status."""
         self.workshop.config(config)
-        words = self.workshop.words("--update", "--no-cache", "--events", "--initrd", "--rootfs-tar", "x.conf")
+        words = self.workshop.words("--update", "--no-cache", "--json", "--initrd", "--rootfs-tar", "x.conf")
         environment = {**os.environ, **self.workshop.environment}
-        with subprocess.Popen(words, cwd=self.workshop.directory, stderr=subprocess.PIPE, env=environment) as build:
-            assert build.stderr is not None
-            heard = list(_until(build.stderr, moment))
+        with subprocess.Popen(words, cwd=self.workshop.directory, stdout=subprocess.PIPE, env=environment) as build:
+            assert build.stdout is not None
+            heard = list(_until(build.stdout, moment))
             assert moment in heard[-1], heard
             time.sleep(later_s)  # a moment of its own choice: nothing is waited for
             build.send_signal(number)
-            rest = build.stderr.read().decode()
+            rest = build.stdout.read().decode()
             status = build.wait()
         assert "Traceback" not in rest, rest
         self.workshop.config(QUICK)

@@ -78,5 +78,34 @@ def test_the_cache_is_listed_and_pruned_by_age_and_size(capsys: pytest.CaptureFi
     assert "packages  key" not in run(capsys, "cache", "list", "--cache", "c")[1]
 
 
-def test_completion_scripts_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "_VMBETTER_COMPLETE=bash_complete" in run(capsys, "completion", "bash")[1]
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_ask_the_program(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"_VMBETTER_COMPLETE={shell}_complete" in run(capsys, "completion", shell)[1].replace(" fish", "=fish")
+
+
+def test_completion_knows_commands_options_and_configs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("cool.conf").write_text("")
+    Path("cool.txt").write_text("")
+    Path(".hidden.conf").write_text("")
+    monkeypatch.setenv("_VMBETTER_COMPLETE", "bash_complete")
+    for words, wanted in (
+        ("vmbetter co", ["plain,cool.conf", "plain,completion"]),
+        ("vmbetter cache prune --k", ["plain,--keep"]),
+        ("vmbetter shell ", ["plain,cool.conf"]),
+        ("vmbetter --branch trixie --rootf", ["plain,--rootfs", "plain,--rootfs-tar"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+        assert run(capsys)[1].split() == wanted
+    monkeypatch.setenv("_VMBETTER_COMPLETE", "ksh_complete")
+    assert run(capsys)[0] == 2
+
+
+def test_what_was_pruned_is_told_to_programs_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "c/debs").mkdir(parents=True)
+    (tmp_path / "c/debs/1.deb").write_bytes(b"x" * 5000)
+    removed = json.loads(run(capsys, "cache", "prune", "--cache", "c", "--all", "--json")[1])
+    assert [(one["kind"], one["key"]) for one in removed] == [("debs", "1.deb")]
+    assert json.loads(run(capsys, "cache", "list", "--cache", "c", "--json")[1]) == []

@@ -24,6 +24,13 @@ _FINISH = (
     'rm -f "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*; '
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"; mkdir -p "$1/etc/apt/sources.list.d"'
 )
+# Right after the essential packages were unpacked, and before dpkg installs them. Given as --dpkgopt, mmdebstrap would
+# have its own filter read every byte of them: most of the time of a small tree.
+_EXCLUDE = (
+    'mkdir -p "$1/etc/dpkg/dpkg.cfg.d"; '
+    + f"printf 'path-exclude=%s\\n' {' '.join(map(repr, EXCLUDED))} > \"$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap\"; "
+    + "; ".join(f'rm -rf "$1"{pattern}' for pattern in EXCLUDED)
+)
 # $0: where, $1: how many KiB at most; the mount is private to the build
 _IN_MEMORY = 'mount -t tmpfs -o "mode=755,size=$1k" tmpfs "$0" && shift && exec "$@"'
 _MEMORY_SHARE = 4  # the tree may take a quarter of the memory there is
@@ -67,7 +74,7 @@ def argv(request: Request, target: Path, repository: Path, sources: Path, progra
         words.append(f'--customize-hook=chmod 644 "$1{inside}"')
     if request.foreign:
         words.append("--skip=check/qemu")
-    words += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+    words.append(f"--extract-hook={_EXCLUDE}")
     archive = f"deb [trusted=yes] copy:{quote(str(repository))} {request.suite} main"
     return [*words, request.suite, str(target), archive]
 

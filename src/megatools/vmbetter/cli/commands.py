@@ -17,10 +17,11 @@ from megatools.hostkit.units import parse_bytes
 from megatools.vmbetter import manifest as manifests
 from megatools.vmbetter.building import Options
 from megatools.vmbetter.cache import Cache, default_root
+from megatools.vmbetter.cli import completion
 from megatools.vmbetter.cli.journal import Journal
+from megatools.vmbetter.cli.options import FILE, FOLDER, where, with_source
 
-_CACHE = click.option("--cache", "root", type=click.Path(path_type=Path), metavar="DIR", help="folder of the cache")
-_SHELLS = ("bash", "zsh", "fish")
+_CACHE = click.option("--cache", "root", type=FOLDER, metavar="DIR", help="folder of the cache")
 _START = """// {name}.conf: an image of your own. Build it with:  sudo ./bin/vmbetter {name}.conf
 //
 // Lines like this one are comments. A key may be given more than once: its values add up.
@@ -78,7 +79,8 @@ def _list(root: Path | None, as_json: bool) -> None:
 @click.option("--keep", default="", metavar="SIZE", help="remove the least recently used until at most this is left")
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="remove what was not used for so long")
 @click.option("--all", "everything", is_flag=True, help="remove everything")
-def _prune(root: Path | None, keep: str, older_than: float | None, everything: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="print what was removed as JSON")
+def _prune(root: Path | None, keep: str, older_than: float | None, everything: bool, as_json: bool) -> None:
     """Remove what was not used lately; without options, what was not used for 30 days."""
     if everything and (keep or older_than is not None):
         raise InvalidInput("--all leaves nothing for --keep or --older-than")
@@ -87,6 +89,9 @@ def _prune(root: Path | None, keep: str, older_than: float | None, everything: b
     cache = Cache(root or default_root())
     with cache.held(lambda text: click.echo(f"vmbetter: {text}", err=True)):
         removed = cache.prune(keep_bytes=keep_bytes, older_than_s=days * 86400)
+    if as_json:
+        click.echo(msgspec.json.encode(removed).decode())
+        return
     click.echo(f"removed {len(removed)} entries, {_size(sum(one.size for one in removed))}")
 
 
@@ -95,14 +100,23 @@ def _size(size: int) -> str:
 
 
 @click.command("shell")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=FILE, shell_complete=completion.configs)
+@with_source
 @_CACHE
-def _shell(config: Path, root: Path | None) -> None:
-    """Look inside CONFIG's tree: as a failed postbuild left it, or as it is in the image. Changes are never built."""
+def _shell(
+    config: Path, root: Path | None, suite: str, mirror: str, components: str, keyring: Path | None, architecture: str,
+    debs: tuple[Path, ...], engine: str, debootstrap_append: str, lock: Path | None, constraints: str,
+) -> None:  # fmt: skip
+    """Look inside CONFIG's tree: as a failed postbuild left it, or as it is in the image. Changes are never built.
+
+    The options are those of the build; the tree of a failed one needs none of them.
+    """
     from megatools.vmbetter.shell import shell
 
+    asked = where(suite, mirror, components, keyring, architecture, debs, engine, debootstrap_append, lock, constraints)
+    options = Options(constraints=asked.constraints, source=asked.source, lock=asked.lock, cache_root=root)
     with Journal("info") as journal:
-        shell(config, output_dir=Path.cwd(), report=journal.report, options=Options(cache_root=root))
+        shell(config, output_dir=Path.cwd(), report=journal.report, options=options)
 
 
 @click.command("init")
@@ -122,7 +136,7 @@ def _init(name: str) -> None:
 
 
 @click.command("manifest")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option("--spdx", "as_spdx", is_flag=True, help="print an SPDX 2.3 document")
 def _manifest(file: Path, as_json: bool, as_spdx: bool) -> None:
@@ -137,8 +151,8 @@ def _manifest(file: Path, as_json: bool, as_spdx: bool) -> None:
 
 
 @click.command("diff")
-@click.argument("one", type=click.Path(path_type=Path))
-@click.argument("other", type=click.Path(path_type=Path))
+@click.argument("one", type=FILE)
+@click.argument("other", type=FILE)
 def _diff(one: Path, other: Path) -> None:
     """What changed from image ONE to image OTHER: packages, configs, overlay files, scripts."""
     lines = manifests.difference(manifests.find(one), manifests.find(other))
@@ -146,15 +160,10 @@ def _diff(one: Path, other: Path) -> None:
 
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=click.Choice(list(completion.SCRIPTS)))
 def _completion(shell: str) -> None:
-    """Print a script that completes vmbetter's words in a shell: eval it, or put it where the shell looks."""
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    made = kind(_completion, {}, "vmbetter", "_VMBETTER_COMPLETE")
-    click.echo(made.source_template % made.source_vars())  # not source(), which starts a shell to ask its version
+    """Print a script that completes vmbetter's words in a shell: put it where the shell looks, or eval it."""
+    click.echo(completion.SCRIPTS[shell], nl=False)
 
 
 COMMANDS: dict[str, click.Command] = {

@@ -6,6 +6,8 @@ Options have the original's spellings (one dash) beside ours (two).
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from signal import SIGINT
@@ -16,16 +18,15 @@ import msgspec
 from megatools.hostkit import signals
 from megatools.hostkit.errors import InvalidInput, MegaError, user_text
 from megatools.vmbetter.building import Options, build
+from megatools.vmbetter.cli import completion
 from megatools.vmbetter.cli.commands import COMMANDS
 from megatools.vmbetter.cli.journal import LEVELS, Journal
-from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
+from megatools.vmbetter.cli.options import FILE, FOLDER, where, with_source
+from megatools.vmbetter.config.merge import load
 from megatools.vmbetter.config.recipe import text
-from megatools.vmbetter.stages.request import ENGINES, Source
 from megatools.vmbetter.targets.registry import Wanted
 
 _GO_SWITCHES = ("-v", "-noclean", "-dry-run", "-disk", "-iso", "-rootfs", "-1")
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path)
 _EPILOG = f"""Other commands: {", ".join(f"vmbetter {name}" for name in COMMANDS)}; each has --help.
 
 Exit status: 0 done, 2 wrong command line or config, 3 something named does not exist, 6 not permitted, 7 something is
@@ -33,27 +34,18 @@ missing, full or too slow, 8 a program failed (a postbuild script, for one), 10 
 
 
 @click.command(context_settings={"help_option_names": ["-h", "-help", "--help"]}, epilog=_EPILOG)
-@click.argument("config", type=_FILE)
+@click.argument("config", type=FILE, shell_complete=completion.configs)
 @click.option(
     "-O", "-o", "--output", "name", default="", metavar="NAME", help="name of the results (default: CONFIG's)"
 )
-@click.option("-branch", "--branch", "--suite", "suite", default="", metavar="SUITE", help="default: this host's")
-@click.option("-mirror", "--mirror", default="", metavar="URL", help="archive (default: this host's package sources)")
-@click.option("--components", default="", metavar="A,B", help="of the archive (default: main, or as on this host)")
-@click.option("--keyring", type=_FILE, help="the archive's keys (default: the distribution's on this host)")
-@click.option("--architecture", default="", metavar="ARCH", help="default: this host's; others need qemu-user-static")
-@click.option("--debs", type=_FOLDER, multiple=True, metavar="DIR", help="a folder of .deb files to choose from, too")
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], help="default: mmdebstrap")
-@click.option("--lock", type=_FILE, help="lock file to build from (default: NAME.lock, when there is one)")
+@with_source
 @click.option("--update", is_flag=True, help="ask the sources for newer packages, write the lock file anew")
-@click.option(
-    "-constraints", "--constraints", default="", metavar="A,B", help="what // +build asks for (default: debian,amd64)"
-)
 @click.option("-dry-run", "--dry-run", is_flag=True, help="only print the merged config and where each entry is from")
-@click.option("--json", "as_json", is_flag=True, help="print the result (or the merged config) as JSON")
-@click.option("--events", is_flag=True, help="tell what happens as JSON lines on standard error")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print what happens, and the result, as JSON lines (or the config)"
+)
 @click.option("--no-cache", is_flag=True, help="build every stage anew")
-@click.option("--cache", type=_FOLDER, default=None, metavar="DIR", help="folder of the cache")
+@click.option("--cache", type=FOLDER, default=None, metavar="DIR", help="folder of the cache")
 @click.option("--initrd", "initrd", is_flag=True, help="kernel and initrd: what is made when no target is named")
 @click.option("--compress", default="", metavar="HOW", help="of the initrd: zstd, gzip, xz, lz4, with :LEVEL, or none")
 @click.option("-disk", "--disk", is_flag=True, help="a disk image with a boot loader")
@@ -67,18 +59,17 @@ missing, full or too slow, 8 a program failed (a postbuild script, for one), 10 
 @click.option("--boot-marker", default="", metavar="REGEX", help="what a guest says when it is up (default: its login)")
 @click.option("--postbuild-timeout", type=click.FloatRange(min=1), default=1800.0, metavar="S", help="for each script")
 @click.option("-1", "stage_one", is_flag=True, help="stop after the overlays, with the tree in NAME_stage1")
-@click.option("-2", "stage_two", type=_FOLDER, metavar="DIR", help="start with postbuild, in the tree DIR (changes it)")
+@click.option("-2", "stage_two", type=FOLDER, metavar="DIR", help="start with postbuild, in the tree DIR (changes it)")
 @click.option("-mbr", default="", hidden=True)
 @click.option("-isolinux", default="", hidden=True)
-@click.option("-debootstrap-append", default="", hidden=True)
 @click.option("-noclean", "--noclean", is_flag=True, help="keep the working folder until the next build")
 @click.option("-level", "--level", type=click.Choice(LEVELS), default="info", help="how much is printed")
 @click.option("-v/-q", "--verbose/--quiet", "to_stderr", default=True, help="print progress to standard error")
-@click.option("-logfile", "--logfile", type=_FILE, help="write everything to a file too")
+@click.option("-logfile", "--logfile", type=FILE, help="write everything to a file too")
 def _command(
     config: Path, name: str, suite: str, mirror: str, components: str, keyring: Path | None, architecture: str,
     debs: tuple[Path, ...], engine: str, lock: Path | None, update: bool, constraints: str, dry_run: bool,
-    as_json: bool, events: bool, no_cache: bool, cache: Path | None, initrd: bool, compress: str, disk: bool,
+    as_json: bool, no_cache: bool, cache: Path | None, initrd: bool, compress: str, disk: bool,
     disk_format: str, size: str, iso: bool, rootfs: bool, rootfs_tar: bool, append: str, boot_test: bool,
     boot_marker: str, postbuild_timeout: float, stage_one: bool, stage_two: Path | None, mbr: str, isolinux: str,
     debootstrap_append: str, noclean: bool, level: str, to_stderr: bool, logfile: Path | None,
@@ -86,32 +77,34 @@ def _command(
     """Build a Debian kernel and initrd, or other targets, from CONFIG into the current directory."""
     if "/" in name:
         raise InvalidInput(f'output name "{name}" must not contain "/"')
-    given = frozenset(constraints.replace(",", " ").split()) or _constraints(architecture)
+    asked = where(suite, mirror, components, keyring, architecture, debs, engine, debootstrap_append, lock, constraints)
     wanted = Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar, append)
+    _check_marker(boot_marker)
     if boot_test and architecture not in ("", "amd64", "i386"):
         raise InvalidInput(f'images for "{architecture}" cannot be booted here', hint="leave --boot-test out")
-    words = tuple(components.replace(",", " ").split())
-    source = Source(suite, mirror, words, keyring, architecture, debs, engine, tuple(debootstrap_append.split()))
     options = Options(
-        name, given, source, lock, update, use_cache=not no_cache, keep_work=noclean, cache_root=cache, targets=wanted,
-        postbuild_timeout_s=postbuild_timeout, only_stage_one=stage_one, stage_two=stage_two,
+        name, asked.constraints, asked.source, asked.lock, update, use_cache=not no_cache, keep_work=noclean,
+        cache_root=cache, targets=wanted, postbuild_timeout_s=postbuild_timeout, only_stage_one=stage_one,
+        stage_two=stage_two,
     )  # fmt: skip
-    with Journal(level, to_stderr=to_stderr, logfile=logfile, as_events=events) as journal:
+    with Journal(level, to_stderr=to_stderr, logfile=logfile, as_json=as_json and not dry_run) as journal:
         for option, value in (("-mbr", mbr), ("-isolinux", isolinux)):
             if value:
                 journal.say(f"option {option} is not needed any more: images bring their own boot loader")
         if dry_run:
-            _show(config, given, journal, as_json=as_json)
+            _show(config, asked.constraints, journal, as_json=as_json)
             return
         result = build(config, output_dir=Path.cwd(), report=journal.report, options=options)
         if boot_test:
             _boot(result.files, result.memory_mib, boot_marker, journal)
-    if as_json:
-        click.echo(msgspec.json.encode({suffix: str(path) for suffix, path in result.files.items()}).decode())
+        journal.result(result.files, result.memory_mib)
 
 
-def _constraints(architecture: str) -> frozenset[str]:
-    return (DEFAULT_CONSTRAINTS - {"amd64"}) | {architecture} if architecture else DEFAULT_CONSTRAINTS
+def _check_marker(marker: str) -> None:
+    try:
+        re.compile(marker)
+    except re.error as error:
+        raise InvalidInput(f'marker "{marker}" is not a regular expression') from error
 
 
 def _show(config: Path, constraints: frozenset[str], journal: Journal, *, as_json: bool) -> None:
@@ -148,7 +141,9 @@ def main(arguments: list[str] | None = None) -> None:
     signals.install()
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        if words and words[0] in COMMANDS:
+        if instruction := os.environ.get(completion.VARIABLE, ""):
+            click.echo(completion.answer(instruction, _command, COMMANDS))
+        elif words and words[0] in COMMANDS:
             COMMANDS[words[0]].main(words[1:], prog_name=f"vmbetter {words[0]}", standalone_mode=False)
         else:
             _command.main(_plain_flags(words), prog_name="vmbetter", standalone_mode=False)

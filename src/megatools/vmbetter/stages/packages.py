@@ -19,7 +19,7 @@ from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.lock import Lock
 from megatools.vmbetter.stages.request import Request, image_keyring
 
-FORMAT = 4
+FORMAT = 5
 STAGE = "packages"
 
 
@@ -38,7 +38,7 @@ def resolve(wanted: Request, cache: Cache, workspace: Path, reporter: Reporter) 
     lend_known(cache, asking, offers)
     megabytes = sum(offer.size for offer in offers) / 1e6
     reporter.step(STAGE, f"fetching {len(offers)} packages, {megabytes:.0f} MB, where the cache has them not")
-    folder = asking.download(wanted.packages, lambda percent: reporter.count(STAGE, int(percent), 100))
+    folder = asking.download(wanted.packages, lambda percent: reporter.count(STAGE, int(percent), 100, "%"))
     keep(cache, folder, offers)
     lock = Lock(
         wanted.suite, wanted.architecture, wanted.packages, local_digests(wanted), int(time.time()), tuple(offers)

@@ -56,9 +56,23 @@ ln -s /proc/self/fd/1 mounted/dev/stdout
 ln -s /proc/self/fd/2 mounted/dev/stderr
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs mounted/run
 [ ! -f script ] || cp script mounted/run/postbuild
+[ ! -f script ] || cp tell mounted/run/postbuild.tell
 [ -z "$lend" ] || cp /etc/resolv.conf mounted/etc/resolv.conf
 exec "$@"
 """
+# Read by bash before a script: says at its end, when that is a bad one, which command it was, and in which line if it
+# is known
+_TELL = r"""unset BASH_ENV
+trap 'postbuild_line=$LINENO postbuild_command=$BASH_COMMAND' ERR
+trap 'postbuild_status=$? postbuild_last=$BASH_COMMAND
+[ $postbuild_status = 0 ] || case $postbuild_last in
+trap\ *) ;;
+exit*) printf "\036%s %s\n" 0 "$postbuild_last" >&2 ;;
+*) printf "\036%s %s\n" "${postbuild_line:-0}" "${postbuild_command:-$postbuild_last}" >&2 ;;
+esac' EXIT
+"""
+_TOLD = "\036"  # begins such a line
+_COMMAND_LETTERS = 80
 # $1: the folder of the mounts: whether neither layer has a resolver's file, and the host has
 _LACKS = """
 [ -r /etc/resolv.conf ] && [ -d "$1/lower/etc" ] || exit 1
@@ -81,11 +95,13 @@ class Workplace(msgspec.Struct, frozen=True):
         """Where changes are."""
         return self.folder / "upper"
 
-    def command(self, words: list[str], epoch: int) -> list[str]:
+    def command(self, words: list[str], epoch: int | None = None) -> list[str]:
         """What is to be run contained, so that bash runs in the tree with these arguments."""
         inside = [sys.executable, "-m", "megatools.hostkit.bootstrap.enter", str(self.folder / "mounted")]
         inside += [f"PATH={_PATH}", "HOME=/root", "LC_ALL=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}"]
-        inside += ["DEBIAN_FRONTEND=noninteractive", f"SOURCE_DATE_EPOCH={epoch}", "/bin/bash", *words]
+        inside += [] if epoch is None else [f"SOURCE_DATE_EPOCH={epoch}"]
+        inside += [] if epoch is None else ["BASH_ENV=/run/postbuild.tell"]
+        inside += ["DEBIAN_FRONTEND=noninteractive", "/bin/bash", *words]
         lend = "yes" if self.lends_resolver else ""
         return ["/bin/sh", "-c", _SETUP, STAGE, str(self.folder), lend, *inside]
 
@@ -141,9 +157,15 @@ def run_scripts(
 
 def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout_s: float) -> None:
     (place.folder / "script").write_text(entry.value)
+    (place.folder / "tell").write_text(_TELL)
     said: list[str] = []
+    culprit = ""
 
     def line(text: str) -> None:
+        nonlocal culprit
+        if text.startswith(_TOLD):
+            culprit = _culprit(entry, text)
+            return
         said.append(text)
         reporter.output(STAGE, text)
 
@@ -154,7 +176,17 @@ def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout
         told = _told(said)
         raise Unavailable(f'postbuild at "{entry.origin}" did not end within {timeout_s:g} s{told}') from error
     if status != 0:
-        raise CommandFailed(f'postbuild at "{entry.origin}" ended with status {status}{_told(said)}')
+        raise CommandFailed(f'postbuild at "{entry.origin}" ended with status {status}{culprit}{_told(said)}')
+
+
+def _culprit(entry: Entry, text: str) -> str:
+    """Which command it was, and where it stands in the config if the line is known."""
+    number, _, command = text.removeprefix(_TOLD).partition(" ")
+    if len(command) > _COMMAND_LETTERS:
+        command = f"{command[:_COMMAND_LETTERS]}..."
+    line = int(number) if number.isdigit() else 0
+    where = f" at line {entry.origin.line + line - 1}" if line else ""
+    return f' in "{command}"{where}'
 
 
 def _python_path() -> dict[str, str]:
@@ -166,7 +198,7 @@ def _told(said: list[str]) -> str:
     return f", after saying:\n{last}" if last else ""
 
 
-def shell(place: Workplace, epoch: int) -> tuple[list[str], dict[str, str]]:
+def shell(place: Workplace) -> tuple[list[str], dict[str, str]]:
     """The command and environment that become an interactive shell in the tree; it changes the upper folder only."""
     (place.folder / "script").unlink(missing_ok=True)
-    return separated(place.command(["-i"], epoch)), proc.environment(_python_path())
+    return separated(place.command(["-i"])), proc.environment(_python_path())
