@@ -13,7 +13,8 @@ def offer(name: str, version: str) -> Offer:
 
 MADE = Manifest(
     "x", 1700000000, "bookworm", "amd64", "mmdebstrap", (Part("x.conf", "cd" * 32),),
-    (Part("over/etc/motd", "ef" * 32),), (Part("x.conf:2:14", "01" * 32),), (offer("libstdc++6", "1:12.2.0-14~b+deb12u1"), offer("less", "590-2.1")),
+    (Part("over/etc/motd", "ef" * 32),), (Part("x.conf:2:14", "01" * 32),),
+    (offer("libstdc++6", "1:12.2.0-14~b+deb12u1"), offer("less", "590-2.1")),
     (Part("x.initrd", "23" * 32),),
 )  # fmt: skip
 _ID = re.compile(r"SPDXRef-[A-Za-z0-9.-]+\Z")  # SPDX 2.3, clauses 6.3, 7.2
