@@ -122,3 +122,32 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s"
         time.sleep(0.02)
+
+
+def test_commands_of_a_namespace_reach_its_hosts(knights: Cluster, tmp_path: Path) -> None:
+    daemon = knights.daemons[0]
+    assert daemon.ask("namespace lab ns hosts") == "kn1: kn[2-3]"
+    assert daemon.ask("namespace lab vm config memory 32") == ""
+    assert daemon.ask("namespace lab vm launch kvm a,b") == ""
+    rows = {row["name"]: row for row in daemon.rows("namespace lab vm info")}
+    assert sorted(rows) == ["a", "b"]
+    hosts = sorted(str(answer["Host"]) for answer in daemon.answers("namespace lab vm info"))
+    assert hosts == ["kn2", "kn3"]
+    assert daemon.ask("vm info") == ""
+    assert daemon.ask("namespace lab vm start a,b,c").endswith(": vm not found: c")
+    assert {row["state"] for row in daemon.rows("namespace lab vm info")} == {"RUNNING"}
+    assert daemon.ask("namespace lab vm tag a,b color red") == ""
+    assert [row["value"] for row in daemon.rows("namespace lab vm tag all color")] == ["red", "red"]
+    for name in ("a", "b"):
+        picture = tmp_path / f"{name}.png"
+        daemon.ask(f"namespace lab vm screenshot {name} file {picture}")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    daemon.ask("namespace lab vm config memory 64")
+    daemon.ask("namespace lab vm config clone b")
+    assert daemon.ask(".annotate false namespace lab vm config memory") == "32"
+    assert daemon.ask("namespace lab version").startswith("kn[2-3]: minimega ")
+    assert daemon.ask("namespace lab .columns vms host").splitlines() == ["host | vms", "kn2  | 1", "kn3  | 1"]
+    assert daemon.ask("mesh send kn2 .columns vms host").splitlines() == ["host | vms", "kn2  | 1"]
+    assert daemon.ask("clear namespace lab") == ""
+    wait_for(lambda: "lab" not in daemon.ask("mesh send kn[1-3] namespace"))
+    assert daemon.ask("mesh send all .columns vms host").splitlines() == ["host | vms", "kn2  | 0", "kn3  | 0"]
