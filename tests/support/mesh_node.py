@@ -23,7 +23,7 @@ import msgspec
 from megatools.hostkit.errors import MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.clique import ZenohMesh
-from megatools.minimega.mesh.credentials import CredentialStore, Revocation
+from megatools.minimega.mesh.credentials import Credentials, CredentialStore, Revocation
 from megatools.minimega.mesh.mesh import Arrival, Ending
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled
@@ -49,9 +49,9 @@ async def _main(settings: dict[str, Any]) -> None:
 
 
 def _plan(settings: dict[str, Any]) -> MeshPlan:
-    """With `cluster` a node with the credentials in that directory, else one of an open mesh."""
-    cluster = settings.pop("cluster", "")
-    store = CredentialStore(Path(cluster), settings["name"]) if cluster else None
+    """With `cluster` a node with the credentials in that directory (of `owner`), else one of an open mesh."""
+    cluster, owner = settings.pop("cluster", ""), settings.pop("owner", settings["name"])
+    store = CredentialStore(Path(cluster), owner) if cluster else None
     if store is not None:
         _stores.append(store)
     settings["hubs"] = tuple(settings.get("hubs", ()))
@@ -104,12 +104,24 @@ async def _revoke(_: ZenohMesh, issued: str) -> object:
     return None
 
 
+async def _enrol(_: ZenohMesh, pem: str) -> object:
+    _stores[0].save(Credentials.read(pem.encode()))
+    return None
+
+
+async def _leave(_: ZenohMesh, __: str) -> object:
+    _stores[0].forget()
+    return None
+
+
 _ACTIONS: dict[str, Callable[[ZenohMesh, str], Awaitable[object]]] = {
     "members": _members,
     "status": _status,
     "links": _links,
     "done": _done,
     "revoke": _revoke,
+    "enrol": _enrol,
+    "leave": _leave,
     "dial": ZenohMesh.dial,
     "hangup": ZenohMesh.hangup,
 }

@@ -257,6 +257,10 @@ class ZenohMesh:
         """Whether calls run."""
         return bool(self._calls or self._answering.busy)
 
+    def linked(self) -> bool:
+        """Whether there is a connection to anybody."""
+        return bool(self._links)
+
     def peers(self) -> Sequence[str]:
         """The names of the others."""
         return [member.name for member in self._membership.members() if not member.doubled]

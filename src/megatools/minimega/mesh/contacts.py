@@ -67,9 +67,7 @@ class Contacts:
         """Dial nodes that were met and are not there, again and again."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            for member in self._membership.members():
-                if not member.doubled:
-                    self._book.met(member.name, self._engine_of(member), time.time())
+            self._meet(self._membership.members())
             self._book.save()
             if self._keeper.settings is None or self._plan.hubs:  # clients of hubs find these by themselves
                 continue
@@ -104,6 +102,7 @@ class Contacts:
         """An engine showed itself."""
         if member.id in self._awaited:
             self._awaited[member.id].set()
+        self._meet(self._membership.get(member.name))
         if member.name in self._hung:
             self._supervisor.start(f"keep away from {member.name}", self._refuse(member))
 
@@ -116,6 +115,11 @@ class Contacts:
             self._away -= found
             self._hung.discard(caller.name)
         self._hide()
+
+    def _meet(self, members: Sequence[Member]) -> None:
+        for member in members:
+            if not member.doubled:
+                self._book.met(member.name, self._engine_of(member), time.time())
 
     def _take_back(self, name: str) -> None:
         self._hung.discard(name)

@@ -49,7 +49,7 @@ def engine_config(settings: EngineSettings) -> str:
         "connect": {
             "endpoints": endpoints(settings.scouting.seeds, settings.protocol),
             "exit_on_failure": False,
-            "timeout_ms": 0,
+            "timeout_ms": -1,
         },
         "scouting": _scouting(settings),
         "transport": _transport(settings),

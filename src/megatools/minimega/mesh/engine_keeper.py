@@ -2,7 +2,7 @@
 
 Used by `mesh.clique`. What makes it start another one: the process ended; it does not answer itself (`_test`: its
 inside can break while the process lives); this host's address changed (Zenoh looks at the interfaces once per process);
-certificates changed, or more of them count no more.
+certificates changed, or more of them count no more; a client lost its hub (Zenoh scouts for one only once).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _HEALTHY_S = 30.0
 _QUIET_S = 3.0
 _TEST_EVERY_S, _TEST_S = 10.0, 5.0
 _STRIKES = 3
+_HUBLESS_S = 2.0
 
 
 class Owner(Protocol):
@@ -52,6 +53,10 @@ class Owner(Protocol):
         """Whether calls run that a new engine would lose."""
         ...
 
+    def linked(self) -> bool:
+        """Whether there is a connection to anybody."""
+        ...
+
     def peers(self) -> Sequence[str]:
         """The names of the others."""
         ...
@@ -67,6 +72,7 @@ class EngineKeeper:
         self._announced = False
         self._closed = False
         self._address = ""
+        self._linked_s = 0.0  # when there was a connection last
         self._wake = asyncio.Event()
         self.settings: EngineSettings | None = None
         self.standing = Standing("off")
@@ -125,6 +131,7 @@ class EngineKeeper:
         try:
             await engine.start(self._first(standing, settings))
             self.trouble = ""
+            self._linked_s = asyncio.get_running_loop().time()
             if self._announced:
                 engine.send(frames.Join())
             return await self._watched(engine, settings)
@@ -151,12 +158,18 @@ class EngineKeeper:
                 now = self._plan.standings.now()
                 if dataclasses.replace(now, denied=self.standing.denied) == self.standing != now:
                     await self._deny(engine, now)
+                if now == self.standing and self._settings() == settings:
+                    return "the hub was lost; looking for another one"
                 return "" if now != self.standing else "this host's address changed; the engine is started again"
             finally:
                 test.cancel()
 
     def _is_over(self, engine: EngineProcess, settings: EngineSettings) -> bool:
-        return engine.ended.is_set() or self._plan.standings.now() != self.standing or self._settings() != settings
+        now = asyncio.get_running_loop().time()
+        if self._plan.role != "client" or self._owner.linked():
+            self._linked_s = now
+        changed = self._plan.standings.now() != self.standing or self._settings() != settings
+        return engine.ended.is_set() or changed or now - self._linked_s > _HUBLESS_S
 
     async def _deny(self, engine: EngineProcess, now: Standing) -> None:
         """Cut off those whose certificates count no more; the engine that refuses them starts when it is quiet."""
