@@ -20,7 +20,7 @@ from itertools import count
 import msgspec
 
 from megatools.hostkit import proc, routes, taps, tunnels
-from megatools.hostkit.errors import MegaError, NotFound, chain_text
+from megatools.hostkit.errors import MegaError, NotFound, Unavailable, chain_text
 from megatools.hostkit.ovs.database import Database
 from megatools.hostkit.ovs.model import NewPort
 from megatools.hostkit.tunnels import Device, TunnelKind
@@ -93,7 +93,9 @@ class TunnelPorts:
     async def make(self, database: Database, span: Span, local: str, *, meshed: bool) -> str:
         """Make a tunnel from our address on a bridge that exists; returns its name. Raises as `tunnels.create` does."""
         plain = await is_in_userspace(database, span.bridge)
-        protected = meshed and await self._can_protect(database, span.bridge)
+        if meshed and not await database.has_protected_ports():  # rapid spanning tree is no way out: decision 0023
+            what = "this Open vSwitch is too old to join several hosts: it has no protected ports"
+            raise Unavailable(what, hint="use a newer one, or single tunnels in a line or a star: bridge tunnel")
         name = await self._new_name(database, span.kind)
         boot = proc.boot_id()
         tunnel = Tunnel(name, span.bridge, span.kind, local, span.remotes, span.key, meshed, plain, boot)
@@ -102,10 +104,10 @@ class TunnelPorts:
         try:
             if plain:
                 await tunnels.create(tunnel.device)
-                port = NewPort(name, span.bridge, ids=ids, protected=protected)
+                port = NewPort(name, span.bridge, ids=ids, protected=meshed)
             else:
                 kind, options = str(span.kind), port_options(tunnel)
-                port = NewPort(name, span.bridge, type=kind, ids=ids, options=options, protected=protected)
+                port = NewPort(name, span.bridge, type=kind, ids=ids, options=options, protected=meshed)
             await database.add_ports([port], timeout_s=_ADD_S)
             await self._keep(msgspec.structs.replace(tunnel, ready=True))
         except BaseException:
@@ -139,13 +141,6 @@ class TunnelPorts:
             await asyncio.shield(self.remove([tunnel]))
         except MegaError as error:
             _log.error("cannot remove the half-made tunnel %s: %s", tunnel.name, chain_text(error))
-
-    async def _can_protect(self, database: Database, bridge: str) -> bool:
-        """Whether ports can be protected; where they cannot, rapid spanning tree keeps the mesh free of loops."""
-        if await database.has_protected_ports():
-            return True
-        await database.set_bridge_config(bridge, "rstp_enable", "true")
-        return False
 
     async def _new_name(self, database: Database, kind: TunnelKind) -> str:
         taken = {*self._tunnels, *taps.names(), *(port.name for port in await database.ports())}

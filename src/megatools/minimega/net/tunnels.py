@@ -99,9 +99,9 @@ class Tunnels:
             await self._change_wants(dict.fromkeys(gone))
         self._changed()
 
-    def wants(self, namespace: str) -> list[Want]:
-        """What a namespace wants of this host."""
-        return [want for _, want in sorted(self._wants.items()) if want.namespace == namespace]
+    def wants(self) -> list[Want]:
+        """What namespaces want of this host."""
+        return [want for _, want in sorted(self._wants.items())]
 
     async def kinds(self) -> list[TunnelKind]:
         """The kinds of tunnels that can be made here."""
