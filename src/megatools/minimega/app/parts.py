@@ -30,6 +30,7 @@ from megatools.minimega.cluster.fanout import MeshHosts
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.host_check import HostCheck
 from megatools.minimega.cluster.host_facts import HostFacts
+from megatools.minimega.cluster.hosting import handlers as hosting_handlers
 from megatools.minimega.cluster.hosts import LocalHosts
 from megatools.minimega.cluster.schedule import Scheduler
 from megatools.minimega.cluster.spaces import Spaces
@@ -57,7 +58,6 @@ from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
-from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.rooms import Caps
 from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.web.everywhere import EveryFleet
@@ -193,7 +193,7 @@ def _handlers(
     of_vms = vm_handlers(fleet, images)
     return {
         **of_vms,
-        LaunchVms: fences.guarded(of_vms[LaunchVms]),
+        **hosting_handlers(of_vms, namespaces, fences),
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
         **net_handlers(stack),

@@ -20,12 +20,9 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from megatools.hostkit.errors import MegaError, chain_text
-from megatools.minimega.lang.answer import Answer
-from megatools.minimega.lang.operation import Handler
 from megatools.minimega.state.shared import Shared
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.lifecycle import ALIVE
-from megatools.minimega.vm.operations import LaunchVms, Refused
 from megatools.minimega.vm.plan import VmPlan
 
 _log = logging.getLogger(__name__)
@@ -101,20 +98,3 @@ class Fences:
         fences = self._shared.all(KIND, Fence)
         old = [uuid for uuid, fence in fences.items() if fence.host == self._local and fence.given_up < oldest]
         await self._shared.put_all(KIND, dict.fromkeys(old))
-
-    def guarded(self, launch: Handler) -> Handler:
-        """A handler of `LaunchVms` that launches no fenced VM, and does not keep one fenced meanwhile."""
-
-        async def guarded(namespace: str, asked: LaunchVms) -> Answer:
-            await self.obey()
-            fenced = self.fenced(plan.uuid for plan in asked.plans)
-            wanted = tuple(plan for plan in asked.plans if plan.uuid not in fenced)
-            answer: Answer = await launch(namespace, msgspec.structs.replace(asked, plans=wanted))
-            fenced = self.fenced(plan.uuid for plan in asked.plans)
-            if not fenced:
-                return answer
-            await self.obey()
-            late = [Refused(plan.name, "it was given up meanwhile") for plan in asked.plans if plan.uuid in fenced]
-            return LaunchVms.answer([*LaunchVms.refused(answer), *late])
-
-        return guarded

@@ -211,8 +211,9 @@ class Scheduler:
         tell: Tell,
     ) -> Group:
         connected = {plan.name: plan for plan in await space.connect(plans)}
+        incarnation = space.record.incarnation
         launches = {
-            host: LaunchVms(tuple(connected[name] for name in names), self._files, problem.caps)
+            host: LaunchVms(tuple(connected[name] for name in names), self._files, incarnation, problem.caps)
             for host, names in assigned(placement.hosts).items()
         }
         desk = self.desk(space.name)

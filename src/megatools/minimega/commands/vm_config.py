@@ -91,7 +91,10 @@ def _setter(field: Field) -> Callable[..., Awaitable[str]]:
             return show_field(config, field.name)
         if field.shape is Shape.KEYED and len(words) == 1:
             return config.tags.get(words[0], "")
-        await _take(call, await edit(config, field.name, words, call.services.files))
+        edited = await edit(config, field.name, words, call.services.files)
+        if field.name == "schedule":
+            call.services.namespaces.membership.check_host(call.namespace, edited.schedule)
+        await _take(call, edited)
         return ""
 
     return handle

@@ -64,6 +64,13 @@ class Membership:
         """The hosts of a namespace; of one that does not exist, those it would have."""
         return self.rules(namespace).hosts
 
+    def check_host(self, namespace: str, host: str) -> None:
+        """Raise NotFound unless a host, or `localhost`, is one of a namespace's."""
+        if (self.local if host == LOCALHOST else host) not in self.hosts(namespace):
+            raise NotFound(
+                f"host is not in namespace: {host}", hint=f"the hosts are {compress(self.hosts(namespace)) or 'none'}"
+            )
+
     def names(self) -> Collection[str]:
         """The namespaces that exist, but for the default one."""
         records = self.shared.all(KIND, SpaceRecord)

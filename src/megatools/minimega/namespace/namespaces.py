@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from megatools.hostkit.errors import NotFound
+from megatools.hostkit.errors import InvalidState, NotFound
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.names import check_name
 from megatools.minimega.namespace.namespace import Inhabitants, Namespace, NamespaceRecord, Vlans
@@ -94,6 +94,23 @@ class Namespaces:
         """Note which incarnation of a namespace this host's part of it belongs to."""
         self._kept.add(name)
         await self.get(name).change(incarnation=incarnation)
+
+    async def enter(self, name: str, incarnation: str) -> None:
+        """VMs of a namespace are about to be launched here; leftovers of an ended incarnation go first.
+
+        Raises InvalidState when it was destroyed meanwhile.
+        """
+        if name == DEFAULT or not incarnation:
+            return
+        agreed = self.membership.record(name)
+        ended = () if agreed is None else agreed.ended
+        if incarnation in ended:
+            raise InvalidState(f'namespace "{name}" was destroyed meanwhile')
+        mine = self.get(name).record.incarnation
+        if mine in ended:
+            await self.destroy(name)
+        if mine != incarnation:
+            await self.adopt(name, incarnation)
 
     def names(self) -> Collection[str]:
         """The namespaces there are, sorted."""

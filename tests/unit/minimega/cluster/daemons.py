@@ -17,6 +17,7 @@ from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.fanout import MeshHosts
 from megatools.minimega.cluster.host_facts import HostFacts
+from megatools.minimega.cluster.hosting import handlers as hosting_handlers
 from megatools.minimega.cluster.hosts import LocalHosts
 from megatools.minimega.cluster.schedule import Scheduler
 from megatools.minimega.cluster.spaces import Spaces
@@ -40,7 +41,6 @@ from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
-from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.settings import VmSettings
 
 
@@ -58,6 +58,7 @@ class Daemon:
     begun: asyncio.Event
     backend: FakeBackend
     agreement: Agreement
+    hosts: MeshHosts
 
     async def has(self, namespace: str, hosts: Sequence[str]) -> None:
         """Know a namespace with these hosts, as if all nodes had agreed on it."""
@@ -97,8 +98,12 @@ async def daemons(
     *names: str,
     roles: dict[str, tuple[Role, str]] | None = None,
     silence_s: float = 5.0,
+    agreeing: bool = False,
 ) -> AsyncIterator[tuple[MemoryNetwork, list[Daemon]]]:
-    """Daemons that know each other; namespace `lab` has them all as hosts, any other the host that is asked."""
+    """Daemons that know each other; namespace `lab` has them all as hosts.
+
+    With `agreeing`, shared records travel between them and are obeyed.
+    """
     network = MemoryNetwork()
     found: list[Daemon] = []
     journals: list[Journal] = []
@@ -111,6 +116,8 @@ async def daemons(
             found.append(_daemon(base / name, journals[-1], mesh, supervisor, silence_s))
         for daemon in found:
             await daemon.has("lab", names)
+            if agreeing:
+                daemon.agreement.start()
         yield network, found
     for journal in journals:
         journal.close()
@@ -135,7 +142,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     of_vms = vm_handlers(fleet)
     handlers = {
         **of_vms,
-        LaunchVms: agreement.fences.guarded(of_vms[LaunchVms]),
+        **hosting_handlers(of_vms, namespaces, agreement.fences),
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
         **HostFacts(fleet).handlers(),
@@ -165,4 +172,4 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
     sending.serve(mesh, interpreter, supervisor)
-    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement)
+    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement, hosts)

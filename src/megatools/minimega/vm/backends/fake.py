@@ -5,6 +5,7 @@ They keep the protocols of the real ones and can be told to fail.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 
@@ -63,10 +64,14 @@ class FakeInstance:
 
 
 class FakeBackend:
-    """Makes fake VMs; `failures` maps a step (`prepare`, `launch`) and a VM's name to the error it raises."""
+    """Makes fake VMs; `failures` maps a step (`prepare`, `launch`) and a VM's name to the error it raises.
+
+    A VM whose name is in `held` is launched once the event there is set.
+    """
 
     def __init__(self) -> None:
         self.failures: dict[tuple[str, str], MegaError] = {}
+        self.held: dict[str, asyncio.Event] = {}
         self.instances: dict[str, FakeInstance] = {}
         self.lost: set[str] = set()
         self.launched: list[FakeInstance] = []
@@ -90,6 +95,8 @@ class FakeBackend:
 
     async def launch(self, site: Site, listener: Listener) -> Instance:
         """A VM, or the error asked for."""
+        if site.plan.name in self.held:
+            await self.held[site.plan.name].wait()
         self._maybe_fail("launch", site)
         self.instances[site.plan.uuid] = FakeInstance(site, listener)
         self.launched.append(self.instances[site.plan.uuid])
