@@ -282,5 +282,8 @@ async def test_a_lost_node_ends_its_streams(pair: tuple[Side, Side]) -> None:
     stream = await one.channel.open(two.member, "echo", b"")
     await stream.reader.readline()
     one.channel.lost(Member("kn2", "another start"))
+    stream.writer.write(b"still there\n")
+    assert await stream.reader.readline() == b"still there\n"
+    one.channel.lost(two.member)
     assert await until_closed(stream.reader) == b""
     stream.writer.close()

@@ -7,6 +7,7 @@ import sys
 from megatools.hostkit.errors import InvalidInput
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.settings import Settings
+from megatools.minimega.mesh.channel import Channel
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
 from megatools.minimega.mesh.plan import MeshPlan
@@ -20,7 +21,7 @@ PEERS_FILE = "peers.json"
 def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor) -> ZenohMesh:
     """The mesh of this start, on its way up; this host is a member from `announce` on. Raises InvalidInput."""
     check(settings)
-    standings: Standings = AlwaysOpen() if settings.mesh_open else Enrolled(store)
+    standings = _standings(settings, host, store, supervisor)
     plan = MeshPlan(
         name=host,
         standings=standings,
@@ -39,6 +40,12 @@ def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor:
         print(f"minimega: {standing.detail}, in spite of -degree; hint: {standing.hint}", file=sys.stderr)
     mesh.start()
     return mesh
+
+
+def _standings(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor) -> Standings:
+    if settings.mesh_open:
+        return AlwaysOpen(lambda: Channel(host, None, supervisor))
+    return Enrolled(store, lambda secured: Channel(host, secured, supervisor))
 
 
 def check(settings: Settings) -> None:

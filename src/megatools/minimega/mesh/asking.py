@@ -93,7 +93,7 @@ class Asking:
     def lost(self, member: Member) -> None:
         """End the connections to a node that is gone."""
         for connection, other in self._members.items():
-            if other.name == member.name:
+            if other.id == member.id:
                 connection.cut()
 
     async def close(self) -> None:

@@ -87,6 +87,10 @@ class Beside:
         """The one to open streams with."""
         return self._channel
 
+    def check(self) -> None:
+        """End the connections of nodes whose certificates count no more."""
+        self._channel.check()
+
     async def replace(self, channel: SideChannel) -> None:
         """Use another channel from now on, and close the one before."""
         before, self._channel = self._channel, channel

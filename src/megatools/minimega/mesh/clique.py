@@ -65,6 +65,7 @@ class ZenohMesh:
         self._run = os.urandom(8)
         self._queues: set[asyncio.Queue[MemberEvent | None]] = set()
         self._links: dict[tuple[str, str, str], frames.LinkSeen] = {}
+        plan.standings.listen(self._beside.check)
 
     def start(self) -> None:
         """Start the engine and look for others, once this node is in a mesh; returns at once."""
@@ -235,7 +236,6 @@ class ZenohMesh:
         for event in events:
             if not event.joined:
                 self._answering.lost(event.member.name)
-                self._beside.channel.lost(event.member)
                 for call in self._calls.values():
                     call.went(event.member.id)
             for queue in self._queues:
@@ -247,9 +247,9 @@ class ZenohMesh:
         """An engine is about to start, or none will."""
         self._answering.trust = standing.trust
         self._membership.must_prove = standing.security == "tls" and self._plan.mode == "clique"
-        if standing is not self._standing:
-            self._standing = standing
+        if not standing.is_but_for_revocations(self._standing):
             await self._beside.replace(standing.make_channel())
+        self._standing = standing
         if host:
             self._beside.channel.listen(host, self._plan.port + SIDE_PORT)
 
@@ -315,6 +315,7 @@ class ZenohMesh:
             self._contacts.came(member)
         else:
             self.tell(self._membership.went(member.id))
+            self._beside.channel.lost(member)
 
     def _linked(self, link: frames.LinkSeen) -> None:
         key = (link.id, link.near, link.far)

@@ -7,14 +7,17 @@ the answer changes, so that a daemon joins, leaves, and applies revocations whil
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from megatools.hostkit.errors import MegaError, chain_text, hint_of
 from megatools.minimega.mesh.beside import NoChannel, SideChannel
-from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.mesh.credentials import Credentials, CredentialStore
 from megatools.minimega.mesh.engine_config import Certificates
 from megatools.minimega.mesh.trust import Claimed, Trust
+
+if TYPE_CHECKING:
+    from megatools.minimega.mesh.tls import Secured
 
 HOW = "minimega cluster init, then cluster join HOST on the others; or -mesh-open on a network where all are trusted"
 OPEN = "anyone on this network can command this host"
@@ -35,6 +38,10 @@ class Standing:
     denied: tuple[str, ...] = ()
     trust: Trust = field(default_factory=Claimed, compare=False)
     make_channel: Callable[[], SideChannel] = field(default=NoChannel, compare=False)
+
+    def is_but_for_revocations(self, other: Standing | None) -> bool:
+        """Whether it is the other one, but for the certificates that count no more."""
+        return other is not None and replace(self, denied=other.denied) == other
 
 
 class Standings(Protocol):
@@ -66,8 +73,9 @@ class AlwaysOpen:
 class Enrolled:
     """A mesh with certificates while this node has some, and none otherwise."""
 
-    def __init__(self, store: CredentialStore) -> None:
+    def __init__(self, store: CredentialStore, make_channel: Callable[[Secured], SideChannel] | None = None) -> None:
         self._store = store
+        self._make_channel = make_channel
         self._known: Standing | None = None
         store.listen(self._forget)
 
@@ -100,4 +108,17 @@ class Enrolled:
             certificates=Certificates(found.authority.pem, found.certificate.pem, found.key.pem),
             denied=tuple(denied),
             trust=CertificateTrust(found, self._store),
+            make_channel=self._channel(found),
         )
+
+    def _channel(self, found: Credentials) -> Callable[[], SideChannel]:
+        make = self._make_channel
+        if make is None:
+            return NoChannel
+
+        def channel() -> SideChannel:
+            from megatools.minimega.mesh.tls import Secured
+
+            return make(Secured(found, self._store))
+
+        return channel
