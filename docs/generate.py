@@ -1,9 +1,10 @@
-"""`scripts/docs`: the pages of docs/reference that can be derived are derived (settings, commands)."""
+"""`scripts/docs`: what can be derived from the programs is: settings, commands, man pages, completion."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+from docs import manual
 from megatools.hostkit.settings import describe
 from megatools.minimega.app.settings import DEFAULT_FILE, Settings
 
@@ -44,6 +45,10 @@ def main() -> None:
     for name, text in {"settings.md": settings_page(), "commands.md": commands_page()}.items():
         (_REFERENCE / name).write_text(text)
         print(f"docs/reference/{name}")
+    for path, text in manual.files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(path.relative_to(_REFERENCE.parents[1]))
 
 
 if __name__ == "__main__":

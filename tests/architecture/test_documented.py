@@ -56,3 +56,10 @@ def test_local_links_in_the_documentation_lead_somewhere() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert not broken
+
+
+def test_generated_man_pages_and_completion_are_up_to_date() -> None:
+    script = "from docs import manual; print([str(p) for p, t in manual.files().items() if p.read_text() != t])"
+    python = str(ROOT / ".venv" / "bin" / "python")
+    done = subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[]\n", f"{done.stdout}{done.stderr}; run scripts/docs"

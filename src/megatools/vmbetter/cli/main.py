@@ -57,16 +57,28 @@ missing, full or too slow, 8 a program failed (a postbuild script, for one), 10 
 @click.option("--append", default="", metavar="WORDS", help="kernel command line of disks and ISO images")
 @click.option("--boot-test", is_flag=True, help="boot the results in QEMU and wait until they say that they are up")
 @click.option("--boot-marker", default="", metavar="REGEX", help="what a guest says when it is up (default: its login)")
-@click.option("--postbuild-timeout", type=click.FloatRange(min=1), default=1800.0, metavar="S", help="for each script")
+@click.option(
+    "--postbuild-timeout",
+    type=click.FloatRange(min=1),
+    default=1800.0,
+    metavar="S",
+    help="of each script (default: 1800)",
+)
 @click.option("-1", "stage_one", is_flag=True, help="stop after the overlays, with the tree in NAME_stage1")
 @click.option("-2", "stage_two", type=FOLDER, metavar="DIR", help="start with postbuild, in the tree DIR (changes it)")
 @click.option("-mbr", default="", hidden=True)
 @click.option("-isolinux", default="", hidden=True)
 @click.option("-noclean", "--noclean", is_flag=True, help="keep the working folder until the next build")
 @click.option("-level", "--level", type=click.Choice(LEVELS), default="info", help="how much is printed")
-@click.option("-v/-q", "--verbose/--quiet", "to_stderr", default=True, help="print progress to standard error")
+@click.option(
+    "-v/-q",
+    "--verbose/--quiet",
+    "to_stderr",
+    default=True,
+    help="print what happens (the default), or nothing but errors",
+)
 @click.option("-logfile", "--logfile", type=FILE, help="write everything to a file too")
-def _command(
+def build_command(
     config: Path, name: str, suite: str, mirror: str, components: str, keyring: Path | None, architecture: str,
     debs: tuple[Path, ...], engine: str, lock: Path | None, update: bool, constraints: str, dry_run: bool,
     as_json: bool, no_cache: bool, cache: Path | None, initrd: bool, compress: str, disk: bool,
@@ -142,11 +154,11 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if instruction := os.environ.get(completion.VARIABLE, ""):
-            click.echo(completion.answer(instruction, _command, COMMANDS))
+            click.echo(completion.answer(instruction, build_command, COMMANDS))
         elif words and words[0] in COMMANDS:
             COMMANDS[words[0]].main(words[1:], prog_name=f"vmbetter {words[0]}", standalone_mode=False)
         else:
-            _command.main(_plain_flags(words), prog_name="vmbetter", standalone_mode=False)
+            build_command.main(_plain_flags(words), prog_name="vmbetter", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
