@@ -21,7 +21,8 @@ mount --bind "$PLACE/share" /usr/local/share
 mount --bind "$PLACE/state" /var/lib/megatools
 cd /
 "{ROOT}/scripts/install" --no-packages --no-services "$@"
-if [ -e /usr/local/share/man/man1/vmbetter.1 ]; then man --warnings -Tutf8 vmbetter >"$PLACE/page" 2>"$PLACE/warnings"; fi
+[ -e /usr/local/share/man/man1/vmbetter.1 ] || exit 0
+man --warnings -Tutf8 vmbetter >"$PLACE/page" 2>"$PLACE/warnings"
 """
 
 
