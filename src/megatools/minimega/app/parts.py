@@ -160,6 +160,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement.fences)
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
+        patience.silence_s = settings.mesh_timeout  # a bad one is refused
         hosts = MeshHosts(here, mesh, membership.hosts, patience)
         fanout.serve(mesh, here, handlers, supervisor)
         topology.serve(mesh)

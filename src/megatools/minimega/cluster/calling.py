@@ -26,7 +26,7 @@ SIGN_EVERY_S = 0.5
 PIECE_BYTES = 1 << 20
 SHORTEST_S = 2 * SIGN_EVERY_S  # a shorter deadline would find a node silent between two signs
 _LONGEST_S = 30 * 24 * 3600.0
-_STALLED_S = 0.5
+_STALLED_S = 1.0
 _AHEAD = 16
 _SIGN, _PIECE, _MESSAGE = b"\0", b"\1", b"\2"
 
@@ -47,7 +47,7 @@ class Patience:
 
     @silence_s.setter
     def silence_s(self, seconds: float) -> None:
-        """Raises InvalidInput for one that is too short."""
+        """Raises InvalidInput for one that is too short, or negative."""
         if seconds and seconds < SHORTEST_S:
             raise InvalidInput(
                 f"timeout of {seconds:g} s is too short", hint=f"at least {SHORTEST_S:g} s, or 0 for none"
@@ -59,7 +59,7 @@ async def ask(
     mesh: Mesh, targets: Sequence[str], service: str, request: bytes, patience: Patience
 ) -> AsyncGenerator[Arrival, None]:
     """Whole messages of the targets' answers as they arrive, and one end per target, whatever happens."""
-    talks = _Talks(targets, patience.silence_s)
+    talks = Talks(targets, patience.silence_s, asyncio.get_running_loop().time)
     calls = mesh.call(targets, service, request, timeout_s=_LONGEST_S)
     async with aclosing(Upcoming(calls)) as upcoming:
         while talks.waiting:
@@ -75,20 +75,16 @@ async def ask(
                 talks.stalled(talks.now() - before)
 
 
-class _Talks:
-    """What is known of each target while a call runs."""
+class Talks:
+    """What is known of each target while a call runs; `now` is a clock in seconds."""
 
-    def __init__(self, targets: Sequence[str], silence_s: float) -> None:
+    def __init__(self, targets: Sequence[str], silence_s: float, now: Callable[[], float]) -> None:
         self._silence_s = silence_s
+        self.now = now
         self._began = self.now()
         self._heard = dict.fromkeys(targets, self._began)
         self._pieces: dict[str, list[bytes]] = {}
         self._check_at = self._began + silence_s
-
-    @staticmethod
-    def now() -> float:
-        """The loop's clock."""
-        return asyncio.get_running_loop().time()
 
     @property
     def waiting(self) -> bool:
@@ -116,8 +112,14 @@ class _Talks:
             yield Arrival(host, b"".join((*self._pieces.pop(host, ()), content)))
 
     def silent(self) -> Iterator[Arrival]:
-        """The targets not heard of for too long; each has ended."""
+        """The targets not heard of for too long; each has ended.
+
+        When this process itself could not look for a while, what they said meanwhile has yet to be read.
+        """
         now = self.now()
+        if now - self._check_at > _STALLED_S:
+            self.stalled(now - self._check_at)
+            return
         late = [host for host, heard in self._heard.items() if now - heard >= self._silence_s]
         for host in late:
             del self._heard[host]
