@@ -28,6 +28,7 @@ _FIRMWARE = (
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
 )
 _DISK_FORMATS = ("qcow2", "raw", "vmdk", "qcow")
+_SERIAL = ("-serial", "stdio")
 _TAIL_LINES = 12
 
 
@@ -66,12 +67,12 @@ def _both(title: str, words: tuple[str, ...]) -> list[Machine]:
     return found
 
 
-def argv(machine: Machine, memory_mib: int, accelerator: str) -> list[str]:
-    """QEMU's command line: the serial line is its standard output."""
+def argv(machine: Machine, memory_mib: int, accelerator: str, serial: tuple[str, ...] = _SERIAL) -> list[str]:
+    """QEMU's command line: the serial line is its standard output, unless something else is said for it."""
     cpu = "host" if accelerator == "kvm" else "max"
     words = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", cpu, "-m", str(memory_mib), "-nodefaults"]
-    words += ["-machine", "q35,smm=off", "-vga", "std", "-display", "none", "-serial", "stdio", "-no-reboot"]
-    return [*words, *machine.words]
+    words += ["-machine", "q35,smm=off", "-vga", "std", "-display", "none", "-no-reboot"]
+    return [*words, *serial, *machine.words]
 
 
 def run(

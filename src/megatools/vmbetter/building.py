@@ -27,7 +27,6 @@ from megatools.vmbetter.stages.postbuild import TIMEOUT_S
 from megatools.vmbetter.stages.request import Source
 from megatools.vmbetter.targets import registry
 from megatools.vmbetter.targets.delivery import Delivery
-from megatools.vmbetter.targets.initrd import memory_needed_mib
 from megatools.vmbetter.targets.registry import Wanted
 from megatools.vmbetter.targets.target import Target, Tree
 
@@ -90,6 +89,11 @@ def failed_folder(cache: Cache, config: Path) -> Path:
     return cache.root / "failed" / key_of(str(config.resolve()))[:16]
 
 
+def memory_of(entries: list[Entry]) -> int:
+    """What memory the results that are unpacked into it need to boot, in MiB; 0 when none is."""
+    return max((int(entry.notes.get("memory", 0)) for entry in entries), default=0)
+
+
 def assembly_plan(cache: Cache, recipe: Recipe, config: Path, asked: Options, output_dir: Path) -> tuple[Plan, Path]:
     """What to assemble for a config, and its lock file."""
     path = asked.lock or output_dir / f"{asked.name or plan.image_name(str(config))}.lock"
@@ -139,7 +143,7 @@ class _Build:
                 if locks.differs(lock_path, assembly.lock):
                     delivery.data(locks.encode(assembly.lock), lock_path)
                 delivery.put()
-        return Result(delivered, lock_path, self._tell(targets, entries, delivered))
+        return Result(delivered, lock_path, self._tell(entries, delivered))
 
     def _hand_over(
         self, targets: tuple[Target, ...], entries: list[Entry], delivery: Delivery, name: str
@@ -161,7 +165,8 @@ class _Build:
             if suffix in delivered
         )
         engine = self._asked.source.engine
-        return manifest.of_build(name, self._recipe, assembly.lock, assembly.overlays, engine, assembly.epoch, parts)
+        about = manifest.of_build(name, self._recipe, assembly.lock, assembly.overlays, engine, assembly.epoch, parts)
+        return msgspec.structs.replace(about, memory_mib=memory_of(entries))
 
     def _stage_one(self, assembly: Assembly, folder: Path, lock_path: Path, workspace: Path) -> Result:
         base = assembly.base()
@@ -172,19 +177,15 @@ class _Build:
         self._say.done("done", str(folder))
         return Result({"stage1": folder}, lock_path, 0)
 
-    def _tell(self, targets: tuple[Target, ...], entries: list[Entry], delivered: dict[str, Path]) -> int:
-        told, memory = "", _SMALL_MEMORY_MIB
-        for target, entry in zip(targets, entries, strict=True):
-            if target.name != "initrd":
-                continue
-            needed = memory_needed_mib(int(entry.notes["unpacked"]))
-            memory = max(memory, needed)
-            told = f"; needs about {needed} MiB of memory to boot"
-            if needed > _USUAL_MEMORY_MIB:
-                text = f"the initrd needs {needed} MiB of memory, a VM has {_USUAL_MEMORY_MIB} unless told otherwise"
-                self._say.warn("initrd", f"{text}: raise its memory, or build a --disk")
+    def _tell(self, entries: list[Entry], delivered: dict[str, Path]) -> int:
+        """Say what there is now, and what it needs; the memory for all of it."""
+        needed = memory_of(entries)
+        told = f"; needs about {needed} MiB of memory to boot" if needed else ""
+        if needed > _USUAL_MEMORY_MIB:
+            text = f"the initrd needs {needed} MiB of memory, a VM has {_USUAL_MEMORY_MIB} unless told otherwise"
+            self._say.warn("initrd", f"{text}: raise its memory, or build a --disk")
         self._say.done("done", f"{', '.join(map(str, delivered.values()))}{told}")
-        return memory
+        return max(_SMALL_MEMORY_MIB, needed)
 
     def _image(self, target: Target, finished: Tree, tree_key: str, epoch: int, workspace: Path) -> Entry:
         """A target's entry, made if need be."""

@@ -31,7 +31,10 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What an image is made of; `date` is the image's time stamp, `results` are names of files beside the manifest."""
+    """What an image is made of; `date` is the image's time stamp, `results` are names of files beside the manifest.
+
+    `memory_mib` is what a machine needs to boot those results that are unpacked into memory; 0 when none is.
+    """
 
     name: str
     date: int
@@ -44,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True):
     packages: tuple[Offer, ...]
     results: tuple[Part, ...]
     format: int = FORMAT
+    memory_mib: int = 0
 
 
 def of_build(
@@ -99,6 +103,8 @@ def _read(path: Path) -> Manifest:
 def text(manifest: Manifest) -> str:
     """The manifest as people read it."""
     lines = [f"{manifest.name}: {manifest.suite} {manifest.architecture}, {len(manifest.packages)} packages"]
+    if manifest.memory_mib:
+        lines.append(f"memory: {manifest.memory_mib} MiB to boot")
     for title, parts in (
         ("results", manifest.results),
         ("configs", manifest.configs),

@@ -215,28 +215,6 @@ def test_the_two_halves_of_a_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_two_builds_are_byte_identical_and_a_lock_needs_no_network(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    vmbetter("--no-cache", "--rootfs-tar", "--initrd", str(TINY), directory=tmp_path / "one")
-    (tmp_path / "two/tiny.lock").write_bytes((tmp_path / "one/tiny.lock").read_bytes())
-    argv = [
-        "unshare",
-        "--net",
-        sys.executable,
-        "-m",
-        "megatools.vmbetter.cli",
-        "--no-cache",
-        "--rootfs-tar",
-        "--initrd",
-    ]
-    environment = {"PYTHONPATH": str(REPOSITORY / "src")}
-    proc.run_sync([*argv, str(TINY)], timeout_s=900, cwd=tmp_path / "two", env=environment)
-    for name in ("tiny.initrd", "tiny.kernel", "tiny.tar", "tiny.lock"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
-
-
-@pytest.mark.full
 @requires("debootstrap")
 def test_debootstrap_builds_the_same_packages(tmp_path: Path) -> None:
     (tmp_path / "x.conf").write_text('packages = "less"')

@@ -75,6 +75,21 @@ def test_every_kind_of_entry_is_written() -> None:
     assert head["mode"] == stat.S_IFREG | 0o4755
 
 
+def test_a_program_is_added_where_the_tree_has_none_of_its_name() -> None:
+    found = read(packed(tar(*MEMBERS), extra={"init": b"#!/bin/sh\n", "z": b"other"}))
+    assert found["init"][1] == b"#!/bin/sh\n"
+    assert found["init"][0]["mode"] == stat.S_IFREG | 0o755
+    assert b"other" not in (found["a"][1], found["z"][1])
+
+
+def test_memory_is_counted_in_pages() -> None:
+    target = io.BytesIO()
+    assert newc.write(tar(*MEMBERS), target, epoch=1, keep=initrd.belongs) == 4096  # one file of five bytes
+    assert (
+        initrd.memory_needed_mib(0, 0) < initrd.memory_needed_mib(0, 50 << 20) < initrd.memory_needed_mib(50 << 20, 0)
+    )
+
+
 def test_hard_links_share_an_inode_and_carry_their_content_once() -> None:
     found = read(packed(tar(*MEMBERS)))
     assert found["a"][0]["ino"] == found["z"][0]["ino"]

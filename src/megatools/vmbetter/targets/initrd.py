@@ -19,13 +19,14 @@ from typing import ClassVar
 import msgspec
 
 from megatools.hostkit.errors import InvalidInput
-from megatools.vmbetter.targets import newc
+from megatools.vmbetter.targets import attributes, newc
+from megatools.vmbetter.targets.attributes import Attributes
 from megatools.vmbetter.targets.compressor import Compressor
 from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 from megatools.vmbetter.tree import Layer, Member, index
 
-FORMAT = 2
+FORMAT = 3
 _LEFT_OUT = (
     "boot/*",
     "etc/ssh/ssh_host_*",
@@ -40,6 +41,7 @@ _LEFT_OUT = (
     "var/log/*.log",
     "var/log/apt/*",
 )
+_KERNEL_MIB = 80  # Debian's generic kernel, before it starts init
 _TWICE_AT_MOST = 20  # a twentieth of the base
 
 
@@ -63,10 +65,10 @@ class InitrdTarget(msgspec.Struct, frozen=True):
         warnings: list[str] = []
         version = newest_kernel([name for name, member in names.items() if member.kind == "file"], warnings)
         name = f"boot/vmlinuz-{version}"
-        unpacked = sum(member.size for member in names.values() if belongs(member.name))
+        unpacked = sum(newc.pages(member.size) for member in names.values() if belongs(member.name))
         small = sum(member.size for member in base if belongs(member.name))
 
-        def packed(tar: Path, extra: dict[str, str], label: str) -> Path:
+        def packed(tar: Path, extra: dict[str, str | bytes], label: str) -> Path:
             plain, segment = workspace / f"{label}.cpio", workspace / label
             with tarfile.open(tar, "r:") as archive, plain.open("wb") as target:
                 newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
@@ -81,10 +83,13 @@ class InitrdTarget(msgspec.Struct, frozen=True):
             else tree.of_base(["kernel", name], lambda tar: _extracted(tar, name, workspace))
         )
         first = tree.of_base(["segment", self.identity()], lambda tar: packed(tar, {}, "base"))
-        extra = _start(names.keys(), warnings)
+        below = tree.of_base(["attributes", attributes.FORMAT, _LEFT_OUT], lambda tar: _noted(tar, workspace))
+        held = msgspec.json.decode(below.read_bytes(), type=Attributes)
+        held = held.under(attributes.found(upper, belongs), {member.name for member in newer})
+        extra = _start(names.keys(), held, warnings)
         parts = [first, packed(upper, extra, "changes")] if extra or newer else [first]
         files = {"kernel": _copy([kernel], workspace / "delivered"), "initrd": _copy(parts, workspace / "initrd")}
-        return Made(files, unpacked, tuple(warnings), {"kernel": version})
+        return Made(files, unpacked, tuple(warnings), _notes(version, unpacked, files["initrd"]))
 
     def deliver(self, files: dict[str, Path], delivery: Delivery, name: str) -> dict[str, Path]:
         """NAME.kernel and NAME.initrd."""
@@ -127,18 +132,19 @@ def make(tree: Path, workspace: Path, *, epoch: int, compressor: Compressor | No
     """Kernel and initrd from a tree's tar (not compressed). Raises InvalidInput when it has no kernel."""
     kernel, plain, initrd = workspace / "kernel", workspace / "initrd.cpio", workspace / "initrd"
     warnings: list[str] = []
+    held = attributes.found(tree, belongs)
     with tarfile.open(tree, "r:") as archive:
         names = {newc.name_of(member): member for member in archive.getmembers()}
         version = newest_kernel([name for name, member in names.items() if member.isreg()], warnings)
         content = archive.extractfile(names[f"boot/vmlinuz-{version}"])
         assert content is not None
         kernel.write_bytes(content.read())
-        extra = _start(names.keys(), warnings)
+        extra = _start(names.keys(), held, warnings)
         with plain.open("wb") as target:
             unpacked = newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
     (compressor or Compressor()).run(plain, initrd, whole_bytes=unpacked)
     files = {"kernel": kernel, "initrd": initrd}
-    return Made(files, unpacked, tuple(warnings), {"kernel": version})
+    return Made(files, unpacked, tuple(warnings), _notes(version, unpacked, initrd))
 
 
 def newest_kernel(files: Iterable[str], warnings: list[str]) -> str:
@@ -152,13 +158,25 @@ def newest_kernel(files: Iterable[str], warnings: list[str]) -> str:
     return found[-1]
 
 
-def _start(names: Collection[str], warnings: list[str]) -> dict[str, str]:
-    """The link that is missing for the kernel to find init."""
+def _start(names: Collection[str], held: Attributes, warnings: list[str]) -> dict[str, str | bytes]:
+    """What is missing for the kernel to find init: a link, or a program that sets file capabilities first."""
+    attributes.warn(held.others, warnings)
+    program = attributes.init_program(held.capabilities, names, warnings)
     if "init" in names:
         return {}
     if not {"sbin/init", "usr/sbin/init"} & set(names):
         warnings.append("the tree has neither /init nor /sbin/init: the image will not boot")
-    return {"init": "/sbin/init"}
+    return {"init": program or "/sbin/init"}
+
+
+def _noted(tar: Path, workspace: Path) -> Path:
+    target = workspace / "attributes.json"
+    target.write_bytes(msgspec.json.encode(attributes.found(tar, belongs)))
+    return target
+
+
+def _notes(version: str, unpacked: int, initrd: Path) -> dict[str, str]:
+    return {"kernel": version, "memory": str(memory_needed_mib(unpacked, initrd.stat().st_size))}
 
 
 def _extracted(tar: Path, name: str, workspace: Path) -> Path:
@@ -186,6 +204,10 @@ def _copy(parts: list[Path], target: Path) -> Path:
     return target
 
 
-def memory_needed_mib(unpacked_bytes: int) -> int:
-    """RAM a machine needs to boot it: a tmpfs takes half of it at most, the kernel some more."""
-    return int(unpacked_bytes * 2.1 / (1 << 20)) + 64
+def memory_needed_mib(unpacked_bytes: int, packed_bytes: int) -> int:
+    """RAM a machine needs to boot it, in MiB.
+
+    It is unpacked into a tmpfs that may have half of what memory there is beside the kernel and the packed initrd;
+    a fiftieth is the kernel's list of pages.
+    """
+    return int((2 * unpacked_bytes + packed_bytes) / (1 << 20) * 1.02) + _KERNEL_MIB

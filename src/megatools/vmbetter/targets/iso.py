@@ -21,7 +21,7 @@ from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 3
+FORMAT = 4
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -63,12 +63,14 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
             assert content is not None
             (boot / "vmlinuz").write_bytes(content.read())
             starter.make(archive, version, boot / "initrd.img", wanted=starter.LIVE_MODULES, epoch=epoch)
+    notes = {"kernel": version, "live": "no" if lacking else "yes"}
     if lacking:
         packed = initrd.make(tree, workspace, epoch=epoch)
         packed.files["kernel"].rename(boot / "vmlinuz")
         packed.files["initrd"].rename(boot / "initrd.img")
-        needed = initrd.memory_needed_mib(packed.unpacked_bytes)
-        warnings.append(f"the kernel lacks {', '.join(sorted(lacking))}: the ISO needs {needed} MiB of memory")
+        notes["memory"] = packed.notes["memory"]
+        warnings += [text for text in packed.warnings if text not in warnings]
+        warnings.append(f"the kernel lacks {', '.join(sorted(lacking))}: the ISO needs {notes['memory']} MiB of memory")
     else:
         _squash(tree, folder / f"live/{name}.squashfs", workspace, epoch=epoch)
     mark = f"/live/{name}.id"
@@ -78,7 +80,7 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
     (folder / "grub/grub.cfg").write_text(menu)
     _programs(folder, workspace, mark, serial=uuid.UUID(name).fields[0], epoch=epoch)
     image = _image(folder, workspace / "image.iso", uuid.UUID(name), epoch)
-    return Made({"iso": image}, unpacked, tuple(warnings), {"kernel": version, "live": "no" if lacking else "yes"})
+    return Made({"iso": image}, unpacked, tuple(warnings), notes)
 
 
 def _squash(tree: Path, target: Path, workspace: Path, *, epoch: int) -> None:

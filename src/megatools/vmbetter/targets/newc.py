@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import IO
 
 _BLOCK = 512
+_PAGE = 4096
 _KINDS = {
     tarfile.DIRTYPE: stat.S_IFDIR,
     tarfile.SYMTYPE: stat.S_IFLNK,
@@ -55,14 +56,19 @@ def write(
     *,
     epoch: int,
     keep: Callable[[str], bool],
-    extra: dict[str, str] | None = None,
+    extra: dict[str, str | bytes] | None = None,
 ) -> int:
-    """Write the members that `keep` (asked with their names) wants, and `extra` links; returns the unpacked bytes."""
+    """Write the members that `keep` (asked with their names) wants; returns the bytes they take once unpacked.
+
+    `extra` are links to a path (str) and programs with this content (bytes), where no member has the name.
+    """
     chosen = {name_of(member): member for member in archive.getmembers() if keep(name_of(member))}
-    for name, leads_to in (extra or {}).items():
-        link = tarfile.TarInfo(name)
-        link.type, link.linkname, link.mode, link.mtime = tarfile.SYMTYPE, leads_to, 0o777, epoch
-        chosen.setdefault(name, link)
+    programs: dict[str, bytes] = {}
+    for name, what in (extra or {}).items():
+        if name not in chosen:
+            chosen[name] = _added(name, what, epoch)
+            if isinstance(what, bytes):
+                programs[name] = what
     shared = _shared(chosen)
     inodes: dict[str, int] = {}
     written = unpacked = 0
@@ -72,7 +78,7 @@ def write(
         again = first[0] in inodes
         inode = inodes.setdefault(first[0], len(inodes) + 1)
         origin = archive.getmember(chosen[name].linkname) if member.islnk() else member
-        data = _text(member)
+        data = programs.get(name) or _text(member)
         size = len(data) if data else (0 if again or not origin.isreg() else origin.size)
         written += target.write(
             header(
@@ -94,11 +100,26 @@ def write(
             shutil.copyfileobj(content, target, 1 << 20)
         target.write(b"\0" * (-size % 4))
         written += size + (-size % 4)
-        unpacked += size
+        unpacked += pages(size) if origin.isreg() else 0
     end = header(inode=0, mode=0, owner=(0, 0), links=1, mtime=0, size=0, device=(0, 0), name=b"TRAILER!!!")
     target.write(end)
     target.write(b"\0" * (-(written + len(end)) % _BLOCK))
     return unpacked
+
+
+def pages(size: int) -> int:
+    """What a file of this size takes in a tmpfs, in bytes."""
+    return -(-size // _PAGE) * _PAGE
+
+
+def _added(name: str, what: str | bytes, epoch: int) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.mtime = epoch
+    if isinstance(what, str):
+        made.type, made.linkname, made.mode = tarfile.SYMTYPE, what, 0o777
+    else:
+        made.size, made.mode = len(what), 0o755
+    return made
 
 
 def _text(member: tarfile.TarInfo) -> bytes:

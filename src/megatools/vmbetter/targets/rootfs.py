@@ -88,11 +88,11 @@ class RootfsTarget(TarTarget, frozen=True):
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a tar into a new folder. An ordinary user gets no device nodes, and owns everything."""
     target.mkdir()
-    command = ["tar", "-x", "-p", "-f", str(archive), "-C", str(target)]
+    command = ["tar", "-x", "-p", "-f", str(archive), "-C", str(target), "--xattrs", "--xattrs-include=user.*"]
     if os.geteuid() == 0:
-        own = ["--xattrs", "--xattrs-include=security.capability", "--numeric-owner"]
+        own = ["--xattrs-include=security.capability", "--numeric-owner"]
     else:
-        own = ["--no-same-owner", "--no-xattrs", "--exclude=./dev/*", "--exclude=dev/*"]
+        own = ["--no-same-owner", "--exclude=./dev/*", "--exclude=dev/*"]
     proc.run_sync([*command, *own], timeout_s=1800)
 
 
