@@ -81,7 +81,7 @@ def group_demands(problem: Problem) -> list[Group]:
     demands = {demand.name: demand for demand in problem.demands}
     _check_hosts(problem)
     lone, linked = _linked(problem, demands)
-    groups = [_group([demand], problem) for demand in lone]
+    groups = [_alone(demand) for demand in lone]
     groups += [_group(members, problem) for members in linked]
     return sorted(groups, key=lambda group: natural(group.members[0]))
 
@@ -139,8 +139,13 @@ def _find(leader: dict[str, str], name: str) -> str:
     return name
 
 
+def _alone(demand: Demand) -> Group:
+    limit = ANY if demand.coschedule < 0 else demand.coschedule + 1
+    return Group((demand.name,), demand.schedule, limit, 1, demand.vcpus, demand.memory_mib, demand.nics)
+
+
 def _group(members: Sequence[Demand], problem: Problem) -> Group:
-    host = _host_of(members, problem) if len(members) > 1 or members[0].schedule or members[0].colocate else ""
+    host = _host_of(members, problem)
     limited = [demand.coschedule + 1 for demand in members if demand.coschedule >= 0]
     group = Group(
         members=tuple(sorted((demand.name for demand in members), key=natural)),

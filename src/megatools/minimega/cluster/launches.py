@@ -53,14 +53,13 @@ async def launch_over(
     `settle` is awaited with each host's ends as they come.
     """
     ends: dict[str, Sequence[VmEnd]] = {}
+    progress = _Progress(launches, tell)
 
     async def one(host: str, launch: LaunchVms) -> None:
         [result] = await hosts.run(Request(namespace, launch, (host,)))
-        ended = _ends(result, launch.plans)
-        await settle(host, ended)
-        ends[host] = ended
-        if len(launches) > 1:
-            tell(_progress(ends, launches))
+        ends[host] = _ends(result, launch.plans)
+        await settle(host, ends[host])
+        progress.ended(host)
 
     async with asyncio.TaskGroup() as group:
         for host, launch in launches.items():
@@ -68,12 +67,29 @@ async def launch_over(
     return [end for host in launches for end in ends[host]]
 
 
-def _progress(ends: Mapping[str, Sequence[VmEnd]], launches: Mapping[str, LaunchVms]) -> str:
-    ended = sum(len(each) for each in ends.values())
-    total = sum(len(launch.plans) for launch in launches.values())
-    busy = [host for host in launches if host not in ends]
-    where = f", still busy: {compress(busy)}" if 0 < len(busy) <= _NAMED else f", {len(busy)} hosts still busy"
-    return f"launching: {ended} of {total} VMs, {len(ends)} of {len(launches)} hosts{where if busy else ''}"
+class _Progress:
+    """How far a launch is, told whenever a host is done; nothing is told of a single host."""
+
+    def __init__(self, launches: Mapping[str, LaunchVms], tell: Callable[[str], None]) -> None:
+        self._launches = launches
+        self._tell = tell
+        self._busy = dict.fromkeys(launches)
+        self._total = sum(len(launch.plans) for launch in launches.values())
+        self._done = 0
+
+    def ended(self, host: str) -> None:
+        """A host is done."""
+        del self._busy[host]
+        self._done += len(self._launches[host].plans)
+        hosts = len(self._launches)
+        if hosts == 1:
+            return
+        text = f"launching: {self._done} of {self._total} VMs, {hosts - len(self._busy)} of {hosts} hosts"
+        if len(self._busy) > _NAMED:
+            text += f", {len(self._busy)} hosts still busy"
+        elif self._busy:
+            text += f", still busy: {compress(self._busy)}"
+        self._tell(text)
 
 
 def _ends(result: HostResult, plans: Sequence[VmPlan]) -> list[VmEnd]:

@@ -127,7 +127,7 @@ class Scheduler:
             try:
                 return await self._carry_out(space, problem, placement, plans, there, tell)
             finally:
-                await space.queue.rest(plans)
+                await space.queue.settle()
         finally:
             desk.scheduling = False
 
@@ -180,17 +180,20 @@ class Scheduler:
 
     async def _settle_begun(self, space: Namespace, there: Survey) -> None:
         """Queued VMs that an earlier daemon was launching: those that are there are done, the others start anew."""
-        begun = [queued.plan for queued in space.queue.vms() if queued.begun]
+        begun = space.queue.begun()
         running = there.uuids()
         await space.queue.remove(plan.uuid for plan in begun if plan.uuid in running)
         for plan in begun:
             if plan.uuid not in running and not plan.config.uuid:
                 await self._fences.put(self._hosts.local, [plan])
                 await space.queue.replace(plan.uuid, _anew(plan))
+        if begun:
+            await space.queue.settle()
 
     def _problem(self, namespace: str, plans: Sequence[VmPlan], there: Survey, homes: dict[str, str]) -> Problem:
         rules = self._namespaces.membership.rules(namespace)
-        demands = tuple(_demand(plan, self._hosts.local) for plan in plans)
+        local = self._hosts.local
+        demands = tuple(_demand(plan, local) for plan in plans)
         anchors = {demand.colocate for demand in demands} & homes.keys()
         return Problem(
             hosts=there.capacities(),

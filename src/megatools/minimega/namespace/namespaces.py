@@ -16,12 +16,13 @@ from megatools.hostkit.errors import InvalidState, NotFound
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.names import check_name
 from megatools.minimega.namespace.namespace import Inhabitants, Namespace, NamespaceRecord, Vlans
+from megatools.minimega.namespace.queue import BEGUN, QueuedVm
 from megatools.minimega.namespace.queue import KIND as QUEUED
-from megatools.minimega.namespace.queue import QueuedVm
 from megatools.minimega.state.journal import Delete, Journal, Record, decode
 from megatools.minimega.vm.config import VmConfig
 
 DEFAULT = "minimega"
+_CURRENT = ("namespace", "config", QUEUED, BEGUN)  # kinds of records that end with the daemon's work
 
 Release: TypeAlias = Callable[[str], Awaitable[None]]
 
@@ -72,6 +73,8 @@ class Namespaces:
             self._at(record).recover_saved(record.id.partition("/")[2], decode(record, VmConfig))
         for record in self._journal.read(QUEUED):
             self._at(record).queue.recover(decode(record, QueuedVm))
+        for record in self._journal.read(BEGUN):
+            self._at(record).queue.recover_begun(decode(record, list[str]))
 
     def get(self, name: str) -> Namespace:
         """A namespace, made in memory if it is not there; its first change is what journals it."""
@@ -142,7 +145,7 @@ class Namespaces:
             await release(name)
         space = self._spaces.pop(name, None)
         self._kept.discard(name)
-        owned: list[Delete] = []
+        owned = [Delete(BEGUN, name)]
         if space is not None:
             owned += [Delete("saved-config", f"{name}/{config}") for config in space.saved_names()]
             owned += [Delete(QUEUED, uuid) for uuid in space.queue.uuids()]
@@ -151,9 +154,7 @@ class Namespaces:
     async def forget(self) -> None:
         """Drop all but the saved configurations: the daemon was told to quit."""
         await self.membership.forget()
-        changes = [
-            Delete(kind, record.id) for kind in ("namespace", "config", QUEUED) for record in self._journal.read(kind)
-        ]
+        changes = [Delete(kind, record.id) for kind in _CURRENT for record in self._journal.read(kind)]
         await self._journal.write(*changes)
 
     def _at(self, record: Record) -> Namespace:

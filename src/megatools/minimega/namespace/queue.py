@@ -1,7 +1,7 @@
 """The VMs of a namespace that are planned and not launched yet; journaled on the host where they were queued.
 
-A VM that is being launched is marked (`begun`) first. One still marked when a daemon starts was in the middle of it:
-`cluster.schedule` finds out whether it runs somewhere before it launches it again.
+Before VMs are launched, one record says which (`begun`). What still stands there when a daemon starts was in the middle
+of it: `cluster.schedule` finds out whether it runs somewhere before it launches it again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from megatools.minimega.vm.fields import show_config
 from megatools.minimega.vm.plan import VmPlan
 
 KIND = "queued"
+BEGUN = "queue-begun"
 
 
 class QueuedVm(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,7 +27,6 @@ class QueuedVm(msgspec.Struct, frozen=True, omit_defaults=True):
 
     plan: VmPlan
     number: int
-    begun: bool = False
     note: str = ""
 
 
@@ -51,7 +51,12 @@ class Queue:
         self._journal = journal
         self._namespace = namespace
         self._vms: dict[str, QueuedVm] = {}
+        self._begun: frozenset[str] = frozenset()
         self._next = 0
+
+    def recover_begun(self, uuids: Iterable[str]) -> None:
+        """Take what an earlier daemon wrote of launches it had begun."""
+        self._begun = frozenset(uuids)
 
     def recover(self, queued: QueuedVm) -> None:
         """Take one an earlier daemon wrote; call for each."""
@@ -77,27 +82,23 @@ class Queue:
         self._vms.update({queued.plan.uuid: queued for queued in added})
         await self._journal.write(*(self._put(queued) for queued in added))
 
-    async def begin(self, plans: Iterable[VmPlan]) -> None:
-        """Mark VMs that are about to be launched."""
-        changed = [
-            msgspec.structs.replace(self._vms[plan.uuid], begun=True) for plan in plans if plan.uuid in self._vms
-        ]
-        self._vms.update({queued.plan.uuid: queued for queued in changed})
-        await self._journal.write(*(self._put(queued) for queued in changed))
+    def begun(self) -> Sequence[VmPlan]:
+        """Those whose launch was begun and never settled."""
+        return [queued.plan for queued in self.vms() if queued.plan.uuid in self._begun]
 
-    async def rest(self, plans: Iterable[VmPlan]) -> None:
-        """Take the marks away: these were not launched after all."""
-        changed = [
-            msgspec.structs.replace(queued, begun=False)
-            for plan in plans
-            if (queued := self._vms.get(plan.uuid)) is not None and queued.begun
-        ]
-        self._vms.update({queued.plan.uuid: queued for queued in changed})
-        await self._journal.write(*(self._put(queued) for queued in changed))
+    async def begin(self, plans: Iterable[VmPlan]) -> None:
+        """These are about to be launched."""
+        self._begun = frozenset(plan.uuid for plan in plans)
+        await self._journal.write(Put(BEGUN, self._namespace, self._namespace, list(self._begun)))
+
+    async def settle(self) -> None:
+        """No launch is under way: what is queued waits."""
+        self._begun = frozenset()
+        await self._journal.write(Delete(BEGUN, self._namespace))
 
     async def replace(self, uuid: str, plan: VmPlan) -> None:
         """Put another plan in a VM's place."""
-        changed = msgspec.structs.replace(self._vms.pop(uuid), plan=plan, begun=False)
+        changed = msgspec.structs.replace(self._vms.pop(uuid), plan=plan)
         self._vms[plan.uuid] = changed
         await self._journal.write(Delete(KIND, uuid), self._put(changed))
 

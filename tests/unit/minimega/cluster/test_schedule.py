@@ -10,7 +10,8 @@ import pytest
 
 from megatools.hostkit import facts
 from megatools.hostkit.errors import NotFound
-from megatools.minimega.state.journal import Journal
+from megatools.minimega.namespace.queue import BEGUN, KIND, Queue, QueuedVm
+from megatools.minimega.state.journal import Journal, decode
 from tests.unit.minimega.cluster.daemons import daemons
 from tests.unit.minimega.cluster.labs import KN, lab, rows, until, where
 
@@ -219,9 +220,12 @@ async def test_a_queue_outlives_the_daemon_and_what_was_begun_is_looked_for(tmp_
         await space.queue.begin([plans["a"], plans["b"]])
         await kn3.fleet.launch([plans["a"]])  # the launch of `a` had come through when the daemon died
         copy = Journal(tmp_path / "kn1" / "journal.db", "kn1")
-        begun = {record.id: b'"begun":true' in record.body for record in copy.read("queued")}
+        again = Queue(copy, "lab")
+        for record in copy.read(KIND):
+            again.recover(decode(record, QueuedVm))
+        again.recover_begun(decode(copy.read(BEGUN)[0], list[str]))
         copy.close()
-        assert begun == {plans["a"].uuid: True, plans["b"].uuid: True, plans["c"].uuid: False}
+        assert again.vms() == space.queue.vms() and again.begun() == [plans["a"], plans["b"]]
         await lab(kn1, "ns schedule")
         assert sorted(where(kn1, kn2, kn3)) == ["a", "b", "c"]
         uuids = {vm.name: vm.uuid for daemon in (kn1, kn2, kn3) for vm in daemon.fleet.machines("lab")}
