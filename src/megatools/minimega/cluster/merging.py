@@ -29,14 +29,13 @@ class TargetMerge:
         """One more result; returns those that are certain by now."""
         self._found = self._found or not _is_not_found(result)
         if result.outcome in (Outcome.DONE, Outcome.ERROR):
+            here = set(result.missing)
             known = result.missing if self._missing is None else self._missing
-            self._missing = [word for word in known if word in result.missing]
+            self._missing = [word for word in known if word in here]
+        if not result.missing:
+            return [result, *(self._release([]) if self._found and not self._missing else [])]
         self._held.append(result)
-        if self._found and not self._missing:
-            return self._release([])
-        certain = [held for held in self._held if not held.missing]
-        self._held = [held for held in self._held if held.missing]
-        return certain
+        return self._release([]) if self._found and not self._missing else []
 
     def rest(self) -> list[HostResult]:
         """All have answered: what is left to show."""
