@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from megatools.minimega.commands import (
     bridges,
+    deploy,
     dnsmasq,
     file,
     general,
@@ -42,6 +43,7 @@ def registry() -> Registry[Services]:
         taps.family,
         bridges.family,
         dnsmasq.family,
+        deploy.family,
         file.family,
         mesh.family,
         web.family,

@@ -18,6 +18,7 @@ from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.agreement import Agreement
 from megatools.minimega.app.completion import suggesters
+from megatools.minimega.app.deploying import deployment
 from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
@@ -126,7 +127,8 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
     host = facts.host_name()
     journal = Journal(home.journal, host)
     async with Supervisor("minimega") as supervisor:
-        mesh = make_mesh(settings, host, CredentialStore(settings.cluster_dir, host), supervisor)
+        credentials = CredentialStore(settings.cluster_dir, host)
+        mesh = make_mesh(settings, host, credentials, supervisor)
         owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
 
         def heard(mac: str) -> None:
@@ -168,8 +170,20 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
-        doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
-        services = Services(*doors, active, web, control, logs, home.files, library, control_of_mesh)
+        services = Services(
+            hosts=hosts,
+            namespaces=namespaces,
+            scheduler=scheduler,
+            spaces=Spaces(hosts, namespaces, scheduler),
+            active=active,
+            web=web,
+            daemon=control,
+            log=logs,
+            files=home.files,
+            library=library,
+            mesh=control_of_mesh,
+            deployment=deployment(settings, host, credentials),
+        )
         interpreter = Interpreter(
             registry(),
             services,

@@ -15,13 +15,13 @@ import asyncio
 import io
 import shlex
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from megatools.hostkit import bundle, revision, ssh
-from megatools.hostkit.errors import AlreadyExists, InvalidInput, MegaError, Unavailable
+from megatools.hostkit import bundle, ssh
+from megatools.hostkit.errors import AlreadyExists, InvalidInput, MegaError, Unavailable, user_text
 from megatools.hostkit.ssh import Login
 from megatools.minimega.lang.answer import Answer
 from megatools.minimega.lang.operation import HostResult, Outcome
@@ -57,7 +57,7 @@ if [ -n "$missing" ] || ! {program} -version >/dev/null 2>&1; then {home}/script
 """
 _START = """\
 set -e
-ask() {{ {program} -base {base} -e version 2>/dev/null; }}
+ask() {{ {program} -base {base} -e .annotate false version 2>/dev/null; }}
 if running=$(ask); then
     if [ "$running" = "$({program} -version)" ] && [ -z "{again}" ]; then echo "runs already"; exit 0; fi
     old=$(cat {base}/minimega.pid); kill -TERM "$old"
@@ -76,8 +76,8 @@ echo "the daemon did not start; the end of its log:" >&2; tail -n 8 {stderr} >&2
 class Enroller(Protocol):
     """Makes other nodes members, as a deployment needs it."""
 
-    def enrolled(self) -> frozenset[str]:
-        """The names of the nodes that are members already."""
+    def enrolled(self, name: str) -> bool:
+        """Whether a node of this name is a member already. Raises Unavailable where no authority is."""
         ...
 
     def credentials(self, name: str) -> bytes:
@@ -108,6 +108,16 @@ class Deployment:
         """The words of a daemon's command line over there."""
         return ("-nostdin", *(self.flags or self.defaults))
 
+    def _setting(self, name: str, default: Path) -> str:
+        """The value of a flag over there, quoted for a shell."""
+        words = self.words()
+        found = str(default)
+        for number, word in enumerate(words):
+            flag, equals, value = word.lstrip("-").partition("=")
+            if word.startswith("-") and flag == name:
+                found = value if equals else " ".join(words[number + 1 : number + 2])
+        return shlex.quote(found)
+
     async def launch(self, hosts: Sequence[str], user: str, *, sudo: bool, tell: Tell) -> list[HostResult]:
         """Deploy to hosts; one result each. Raises InvalidInput for bad names before anything is done."""
         logins = [Login(host, user, sudo) for host in dict.fromkeys(hosts)]
@@ -124,8 +134,6 @@ class Deployment:
                 try:
                     return HostResult(login.host, Outcome.DONE, Answer(await self._one(login, packed, tell)))
                 except MegaError as error:
-                    from megatools.hostkit.errors import user_text
-
                     return HostResult(login.host, Outcome.ERROR, error=user_text(error))
 
         return list(await asyncio.gather(*(one(login) for login in logins)))
@@ -164,9 +172,9 @@ class Deployment:
         """Whether the node became a member just now."""
         if self.enroller is None:
             return False
-        file = shlex.quote(str(self.cluster_dir / "node.pem"))
-        folder = shlex.quote(str(self.cluster_dir))
-        if name in self.enroller.enrolled():
+        folder = self._setting("cluster-dir", self.cluster_dir)
+        file = f"{folder}/node.pem"
+        if self.enroller.enrolled(name):
             has = await ssh.run(login, ("sh", "-c", f"[ ! -s {file} ] || echo yes"), timeout_s=_QUICK_S)
             if has.strip() == "yes":
                 return False
@@ -178,7 +186,7 @@ class Deployment:
     def _start_script(self, *, again: bool) -> str:
         return _START.format(
             program=_PROGRAM,
-            base=shlex.quote(str(self.base)),
+            base=self._setting("base", self.base),
             flags=shlex.join(self.words()),
             stdout=shlex.quote(self.stdout),
             stderr=shlex.quote(self.stderr),
@@ -211,13 +219,3 @@ def _roots(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     return entry
-
-
-def default_flags(settings: Mapping[str, str], *, names: Sequence[str]) -> list[str]:
-    """The flags among this daemon's own settings that another daemon of the same mesh needs too."""
-    return [f"-{name}={settings[name.replace('-', '_')]}" for name in names if settings.get(name.replace("-", "_"))]
-
-
-def version() -> str:
-    """The version that is deployed from here."""
-    return revision.version_text("minimega")

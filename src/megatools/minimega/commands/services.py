@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.ranges import by_number
 from megatools.minimega.cluster.control import MeshControl
+from megatools.minimega.cluster.deploy import Deployment
 from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.cluster.schedule import Scheduler
@@ -74,6 +75,7 @@ class Services:
     files: Path
     library: Library
     mesh: MeshControl
+    deployment: Deployment
 
 
 Cmd: TypeAlias = Call[Services]
