@@ -170,20 +170,9 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
-        services = Services(
-            hosts=hosts,
-            namespaces=namespaces,
-            scheduler=scheduler,
-            spaces=Spaces(hosts, namespaces, scheduler),
-            active=active,
-            web=web,
-            daemon=control,
-            log=logs,
-            files=home.files,
-            library=library,
-            mesh=control_of_mesh,
-            deployment=deployment(settings, host, credentials),
-        )
+        doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
+        shared = (library, control_of_mesh, deployment(settings, host, credentials))
+        services = Services(*doors, active, web, control, logs, home.files, *shared)
         interpreter = Interpreter(
             registry(),
             services,

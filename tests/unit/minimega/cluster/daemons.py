@@ -168,6 +168,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         base / "files",
         none,
         MeshControl(mesh, patience),
+        none,
     )
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
