@@ -171,8 +171,8 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
-        shared = (library, control_of_mesh, deployment(settings, host, credentials))
-        services = Services(*doors, active, web, control, logs, home.files, *shared)
+        others = (library, control_of_mesh, deployment(settings, host, credentials))
+        services = Services(*doors, active, web, control, logs, home.files, *others)
         interpreter = Interpreter(
             registry(),
             services,
