@@ -129,30 +129,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
     async with Supervisor("minimega") as supervisor:
         credentials = CredentialStore(settings.cluster_dir, host)
         mesh = make_mesh(settings, host, credentials, supervisor)
-        owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
-
-        def heard(mac: str) -> None:
-            fleet.addresses_changed(mac)  # made below; nothing is heard before it is
-
-        stack = NetworkStack(
-            base=home.base,
-            journal=journal,
-            ovs=OvsSettings(settings.ovs_run_dir),
-            vlan_limits=settings.vlan_range(),
-            events=heard,
-            own_address=settings.own_address,
-        )
-        vm_settings = VmSettings(accelerator=settings.accel, caps=Caps(settings.cpu_cap, settings.memory_cap))
-        backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
-        fleet = Fleet(
-            base=home.base,
-            files=home.files,
-            journal=journal,
-            network=stack.network,
-            backends={VmKind.KVM: backend},
-            supervisor=supervisor,
-            settings=vm_settings,
-        )
+        stack, fleet = _machines(settings, home, journal, supervisor)
         shared = Shared(journal, host)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
         namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
@@ -183,6 +160,35 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         )
         sending.serve(mesh, interpreter, supervisor)
         yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh, agreement)
+
+
+def _machines(settings: Settings, home: Home, journal: Journal, supervisor: Supervisor) -> tuple[NetworkStack, Fleet]:
+    """The network of this host and the VMs on it."""
+    owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
+
+    def heard(mac: str) -> None:
+        fleet.addresses_changed(mac)  # made below; nothing is heard before it is
+
+    stack = NetworkStack(
+        base=home.base,
+        journal=journal,
+        ovs=OvsSettings(settings.ovs_run_dir),
+        vlan_limits=settings.vlan_range(),
+        events=heard,
+        own_address=settings.own_address,
+    )
+    vm_settings = VmSettings(accelerator=settings.accel, caps=Caps(settings.cpu_cap, settings.memory_cap))
+    backend = KvmBackend(vm_settings, Cgroups(owner), supervisor)
+    fleet = Fleet(
+        base=home.base,
+        files=home.files,
+        journal=journal,
+        network=stack.network,
+        backends={VmKind.KVM: backend},
+        supervisor=supervisor,
+        settings=vm_settings,
+    )
+    return stack, fleet
 
 
 def _handlers(
