@@ -14,6 +14,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,25 @@ async def _leave(_: ZenohMesh, __: str) -> object:
     return None
 
 
+async def _timed(mesh: ZenohMesh, times: str) -> object:
+    """Seconds that so many calls to all others took, one after another."""
+    names = [member.name for member in mesh.members()]
+    found = []
+    for _number in range(int(times)):
+        started = time.perf_counter()
+        ends = [a async for a in mesh.call(names, "note", b"", timeout_s=30) if a.ending is not None]
+        found.append(time.perf_counter() - started)
+        assert len(ends) == len(names)
+    return found
+
+
 _ACTIONS: dict[str, Callable[[ZenohMesh, str], Awaitable[object]]] = {
     "members": _members,
     "status": _status,
     "links": _links,
     "done": _done,
     "revoke": _revoke,
+    "timed": _timed,
     "enrol": _enrol,
     "leave": _leave,
     "dial": ZenohMesh.dial,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def revision() -> str:
     return "release"
 
 
+@functools.cache
 def version_text(program: str) -> str:
-    """`PROGRAM VERSION REVISION DATE`; the date is that of this installation."""
+    """`PROGRAM VERSION REVISION DATE`; the date is that of this installation. Read once: a daemon stays what it was."""
     stamp = Path(megatools.__file__).stat().st_mtime
     return f"{program} {megatools.__version__} {revision()} {time.strftime('%Y-%m-%d', time.gmtime(stamp))}"

@@ -21,6 +21,11 @@ T = TypeVar("T")
 
 async def together(*many: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """The items of several iterators as they come; what one raises is raised."""
+    if len(many) == 1:
+        async with aclosing(_closable(many[0])) as only:
+            async for one in only:
+                yield one
+        return
     arrived: asyncio.Queue[T | Exception | End] = asyncio.Queue(_AHEAD)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_hand_on(items, arrived)) for items in many]
@@ -37,6 +42,17 @@ async def together(*many: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         finally:
             for task in tasks:
                 task.cancel()
+
+
+async def _closable(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The same items; closing it closes what they come from."""
+    try:
+        async for item in items:
+            yield item
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def _hand_on(items: AsyncIterator[T], arrived: asyncio.Queue[T | Exception | End]) -> None:

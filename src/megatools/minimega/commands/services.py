@@ -95,7 +95,15 @@ def request(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Reque
 
 async def run(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Groups:
     """Ask every host of the command's namespace (or those named), and show what they answer as it comes."""
-    return _shown(call.services.hosts.stream(request(call, operation, hosts)))
+    asked = request(call, operation, hosts)
+    results = call.services.hosts.stream(asked)
+    return _one(results) if asked.hosts == (call.host,) else _shown(results)
+
+
+async def _one(results: AsyncIterator[HostResult]) -> Groups:
+    """What this host alone says: there is nothing to wait for and put together."""
+    async for result in results:
+        yield responses(result)
 
 
 async def _shown(results: AsyncIterator[HostResult]) -> Groups:

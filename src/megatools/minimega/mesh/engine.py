@@ -30,6 +30,7 @@ import zenoh
 from megatools.minimega.mesh import frames
 from megatools.minimega.mesh.engine_links import shut_down
 from megatools.minimega.mesh.lanes import Lanes
+from megatools.minimega.mesh.speech import Speech
 
 _DIAL_S = 5.0
 _POLL_S = 0.02
@@ -64,7 +65,7 @@ class Engine:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._writing = threading.Lock()
+        self._speech = Speech(channel)
         self._lanes = Lanes()
         self._numbers = itertools.count(1)
         self._queries: dict[int, zenoh.Query] = {}
@@ -104,9 +105,9 @@ class Engine:
             case frames.Join():
                 self._join()
             case frames.Ask():
-                self._lanes.put(frame.nodes[0] if len(frame.nodes) == 1 else "", lambda: self._ask(frame))
+                self._lanes.do(frame.nodes, len(frame.payload), lambda: self._ask(frame))
             case frames.Answer():
-                self._lanes.put(frame.lane, lambda: self._answer(frame))
+                self._lanes.do((frame.lane,), len(frame.payload), lambda: self._answer(frame))
             case _:
                 self._do_aside(frame)
 
@@ -127,9 +128,7 @@ class Engine:
                 pass  # forget a call that is over
 
     def _tell(self, frame: frames.FromEngine) -> None:
-        data = frames.encode(frame)
-        with self._writing, contextlib.suppress(ConnectionError):  # the daemon is gone: the main thread sees it too
-            self._channel.sendall(data)
+        self._speech.say(frames.encode(frame))
 
     # the session
 

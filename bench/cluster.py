@@ -1,0 +1,18 @@
+"""Many hosts on this machine, each in network namespaces of its own: the mesh against the bare engine, bulk bytes.
+
+One file per group of promises, each with a function that yields results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.cluster_mesh import mesh
+from bench.promise import Options, Result
+from bench.pulling import pulls
+
+
+def run(options: Options) -> Iterable[Result]:
+    """The promises of the cluster."""
+    yield from mesh(options.rounds)
+    yield from pulls(options.rounds)
