@@ -149,6 +149,7 @@ def usage() -> str:
         "usage: minimega [flags] [script]...          start the daemon, run the scripts, then prompt",
         "       minimega [flags] -e <command>...      run one command on the running daemon",
         "       minimega [flags] -attach              open a prompt on the running daemon",
+        "       minimega [flags] cluster init|join... found or join a cluster, with a running daemon or without",
         "",
         "flags (one dash or two):",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from megatools.minimega.commands import (
     bridges,
+    cluster,
     deploy,
     dnsmasq,
     file,
@@ -46,6 +47,7 @@ def registry() -> Registry[Services]:
         deploy.family,
         file.family,
         mesh.family,
+        cluster.family,
         web.family,
         shell.family,
         log.family,

@@ -38,6 +38,10 @@ def _run() -> int:
         return 0
     if flags.on("e"):
         return client.run(flags)
+    if flags.words[:1] == ("cluster",):
+        from megatools.minimega.app import cluster_door
+
+        return cluster_door.run(flags)
     return _heavier(flags)
 
 

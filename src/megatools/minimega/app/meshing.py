@@ -10,6 +10,7 @@ from megatools.minimega.app.settings import Settings
 from megatools.minimega.mesh.channel import Channel
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled, Standings
 
@@ -21,7 +22,8 @@ PEERS_FILE = "peers.json"
 def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor) -> ZenohMesh:
     """The mesh of this start, on its way up; this host is a member from `announce` on. Raises InvalidInput."""
     check(settings)
-    standings = _standings(settings, host, store, supervisor)
+    gate = Gate()
+    standings = _standings(settings, host, store, supervisor, gate)
     plan = MeshPlan(
         name=host,
         standings=standings,
@@ -32,6 +34,7 @@ def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor:
         lease_s=settings.msa,
         hubs=settings.mesh_hubs,
         peers=None if settings.mesh_open else store.directory / PEERS_FILE,
+        gate=gate,
     )
     plan.check()
     mesh = ZenohMesh(plan, supervisor)
@@ -42,10 +45,10 @@ def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor:
     return mesh
 
 
-def _standings(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor) -> Standings:
+def _standings(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor, gate: Gate) -> Standings:
     if settings.mesh_open:
         return AlwaysOpen(lambda: Channel(host, None, supervisor))
-    return Enrolled(store, lambda secured: Channel(host, secured, supervisor))
+    return Enrolled(store, lambda secured: Channel(host, secured, supervisor, gate))
 
 
 def check(settings: Settings) -> None:

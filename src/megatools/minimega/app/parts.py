@@ -22,11 +22,13 @@ from megatools.minimega.app.deploying import deployment
 from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
+from megatools.minimega.app.membership import make_cluster
 from megatools.minimega.app.meshing import make_mesh
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
+from megatools.minimega.cluster.enrolling import ClusterControl
 from megatools.minimega.cluster.fanout import MeshHosts
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.host_check import HostCheck
@@ -81,6 +83,7 @@ class Parts:
     web: WebServer
     mesh: ZenohMesh
     agreement: Agreement
+    cluster: ClusterControl
 
     async def recover(self) -> None:
         """Adopt what an earlier daemon left; in this order: VMs need their ports, namespaces their VMs.
@@ -92,6 +95,7 @@ class Parts:
         self.agreement.shared.recover()
         self.namespaces.recover()
         self.agreement.start()
+        self.cluster.start(self.supervisor)
         self.mesh.announce()
 
     @property
@@ -103,6 +107,7 @@ class Parts:
         """Let go of everything; with `remove`, take it down first. Goes on after a failure and raises the first."""
         failures: list[MegaError] = []
         steps = [
+            self.cluster.enrolment.close(),
             self.mesh.close(),
             self.web.stop(),
             self.fleet.close(kill=remove),
@@ -148,7 +153,8 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
-        others = (library, control_of_mesh, deployment(settings, host, credentials))
+        cluster = make_cluster(settings, credentials, mesh, shared, supervisor)
+        others = (library, control_of_mesh, deployment(settings, host, credentials), cluster)
         services = Services(*doors, active, web, control, logs, home.files, *others)
         interpreter = Interpreter(
             registry(),
@@ -159,7 +165,8 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
             fetcher=ClusterFetcher(library),
         )
         sending.serve(mesh, interpreter, supervisor)
-        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, web, mesh, agreement)
+        late = (web, mesh, agreement, cluster)
+        yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, *late)
 
 
 def _machines(settings: Settings, home: Home, journal: Journal, supervisor: Supervisor) -> tuple[NetworkStack, Fleet]:

@@ -11,6 +11,7 @@ from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.ranges import by_number
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.deploy import Deployment
+from megatools.minimega.cluster.enrolling import ClusterControl
 from megatools.minimega.cluster.gathering import batches
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.cluster.schedule import Scheduler
@@ -76,6 +77,7 @@ class Services:
     library: Library
     mesh: MeshControl
     deployment: Deployment
+    cluster: ClusterControl
 
 
 Cmd: TypeAlias = Call[Services]

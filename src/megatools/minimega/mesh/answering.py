@@ -11,11 +11,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from megatools.hostkit.errors import MegaError, NotFound, PermissionDenied, ProtocolError, chain_text, hint_of
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh import wire
 from megatools.minimega.mesh.frames import Answer
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Caller, Handler
 from megatools.minimega.mesh.trust import Claimed, Trust
 
@@ -32,8 +34,9 @@ Send = Callable[[Answer], None]
 class Answering:
     """Serves requests of other nodes."""
 
-    def __init__(self, own: str, supervisor: Supervisor, send: Send) -> None:
+    def __init__(self, own: str, supervisor: Supervisor, send: Send, gate: Gate | None = None) -> None:
         self._own = own
+        self._gate = gate or Gate()
         self.trust: Trust = Claimed()
         self._supervisor = supervisor
         self._send = send
@@ -56,7 +59,8 @@ class Answering:
             request = wire.read_request(signed.request)
             if self.id not in request.to:
                 raise ProtocolError(f'a request of "{request.caller}" was not meant for us')
-            caller = self.trust.verify(signed.request, signed.proof, request.caller)
+            prove = partial(self.trust.verify, signed.request, signed.proof, request.caller)
+            caller = prove()
             if caller.name != request.caller:
                 raise PermissionDenied(f'node "{caller.name}" said that it is "{request.caller}"')
         except PermissionDenied as error:
@@ -66,7 +70,7 @@ class Answering:
             _log.info("dropped a request: %s", chain_text(error))
             self._send(Answer(query, "", b"", last=True))
         else:
-            self._begin(query, request, caller)
+            self._begin(query, request, caller, prove)
 
     def sent(self, query: int) -> None:
         """The engine says that a marked answer is on its way."""
@@ -85,7 +89,7 @@ class Answering:
             outgoing.close()
             task.cancel()
 
-    def _begin(self, query: int, request: wire.Request, caller: Caller) -> None:
+    def _begin(self, query: int, request: wire.Request, caller: Caller, prove: Callable[[], Caller]) -> None:
         if not self._is_new(request):
             _log.info('dropped a request of "%s" that was seen before', request.caller)
             self._send(Answer(query, "", b"", last=True))
@@ -97,7 +101,7 @@ class Answering:
         outgoing = Outgoing(query, request.caller, self._send)
         self._outgoing[query] = outgoing
         key = (request.caller, request.run, request.serial)
-        task = self._supervisor.start(f"answer {request.service}", self._serve(outgoing, request, caller))
+        task = self._supervisor.start(f"answer {request.service}", self._serve(outgoing, request, caller, prove))
         self._running[key] = (task, outgoing)
 
         def forget(_: object) -> None:
@@ -122,12 +126,17 @@ class Answering:
         if found is not None:
             found[0].cancel()
 
-    async def _serve(self, outgoing: Outgoing, request: wire.Request, caller: Caller) -> None:
+    async def _serve(
+        self, outgoing: Outgoing, request: wire.Request, caller: Caller, prove: Callable[[], Caller]
+    ) -> None:
         timer = asyncio.timeout(request.timeout_s + _GRACE_S)  # the caller has its own clock and says so there
         try:
-            async with timer, aclosing(self.run(caller, request.service, request.payload)) as parts:
-                async for part in parts:
-                    await outgoing.part(part)
+            async with timer:
+                if request.service not in self.internal and await self._gate.passed(request.caller, request.service):
+                    caller = prove()  # it may have been revoked meanwhile
+                async with aclosing(self.run(caller, request.service, request.payload)) as parts:
+                    async for part in parts:
+                        await outgoing.part(part)
         except MegaError as error:
             outgoing.finish(error)
         except Exception as error:  # noqa: BLE001 - the message boundary (R5): a bug keeps its traceback, the caller gets one line

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.asking import Asking
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Acceptor, Member, Opener, Stream
 from megatools.minimega.mesh.serving import Serving
 from megatools.minimega.mesh.tls import Secured
@@ -23,8 +24,8 @@ from megatools.minimega.mesh.tls import Secured
 class Channel:
     """Both ends of the side channel of one node; without `secured` it is an open one."""
 
-    def __init__(self, name: str, secured: Secured | None, supervisor: Supervisor) -> None:
-        self._serving = Serving(secured, supervisor)
+    def __init__(self, name: str, secured: Secured | None, supervisor: Supervisor, gate: Gate | None = None) -> None:
+        self._serving = Serving(secured, supervisor, gate or Gate())
         self._asking = Asking(name, secured, supervisor)
 
     def listen(self, host: str, port: int) -> None:

@@ -24,6 +24,7 @@ from megatools.minimega.mesh.beside import Beside
 from megatools.minimega.mesh.calls import HERE, Call, absent, doubled
 from megatools.minimega.mesh.contacts import Contacts
 from megatools.minimega.mesh.engine_keeper import EngineKeeper
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.local import run_here
 from megatools.minimega.mesh.membership import Membership
 from megatools.minimega.mesh.mesh import (
@@ -53,7 +54,7 @@ class ZenohMesh:
         self._plan = plan
         self._supervisor = supervisor
         self._membership = Membership(plan.name)
-        self._answering = Answering(plan.name, supervisor, self._send)
+        self._answering = Answering(plan.name, supervisor, self._send, plan.gate)
         self._keeper = EngineKeeper(plan, self)
         self._contacts = Contacts(plan, self._keeper, self._membership, supervisor, self)
         self._answering.internal[wire.HANGUP] = self._contacts.heard
@@ -66,6 +67,11 @@ class ZenohMesh:
         self._queues: set[asyncio.Queue[MemberEvent | None]] = set()
         self._links: dict[tuple[str, str, str], frames.LinkSeen] = {}
         plan.standings.listen(self._beside.check)
+
+    @property
+    def gate(self) -> Gate:
+        """What requests of other nodes wait for."""
+        return self._plan.gate
 
     def start(self) -> None:
         """Start the engine and look for others, once this node is in a mesh; returns at once."""

@@ -35,12 +35,16 @@ _RENEW_HINT = "where the authority is: cluster revoke {name}, cluster invite {na
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """A certificate that counts no more; `common_name` is what the mesh engine knows it by, `at_s` since the epoch."""
+    """A certificate that counts no more; `common_name` is what the mesh engine knows it by, `at_s` since the epoch.
+
+    `proof` is the signature of the node that revoked it, for other nodes (`revocation`).
+    """
 
     serial: str
     name: str
     common_name: str
     at_s: int
+    proof: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,20 @@ class CredentialStore:
         self.clock = clock or SystemClock()
         self._revoked: dict[str, Revocation] | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._issuing: list[Callable[[], None]] = []
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Be told when this node joined, left, or a certificate was revoked."""
         self._listeners.append(callback)
+
+    def listen_issued(self, callback: Callable[[], None]) -> None:
+        """Be told when the authority here issued something."""
+        self._issuing.append(callback)
+
+    def issued(self) -> None:
+        """Tell those who listen that the authority here issued something; called by `issuing`."""
+        for callback in self._issuing:
+            callback()
 
     def lock(self) -> Lock:
         """The lock to hold while the directory is changed. Makes the directory."""
@@ -137,6 +151,11 @@ class CredentialStore:
             raise InvalidState(f'the cluster certificate of "{name}" expired on {dates.end:%Y-%m-%d}', hint=hint)
         if found.certificate.serial in self.revoked:
             raise InvalidState(f'the cluster certificate of "{name}" was revoked', hint="cluster leave")
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node has credentials, usable or not."""
+        return (self.directory / NODE_FILE).exists()
 
     def save(self, credentials: Credentials) -> None:
         """Become a member, whole or not at all."""

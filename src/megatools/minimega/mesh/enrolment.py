@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 
 from megatools.hostkit.errors import InvalidState, MegaError, Unavailable, chain_text
@@ -19,7 +19,6 @@ from megatools.minimega.mesh.issuing import (
     INVITED_FOR,
     Authority,
     Invitation,
-    Issued,
     Joining,
     open_authority,
     required_authority,
@@ -33,7 +32,7 @@ _LOOK_S = 1.0
 
 
 class Enrolment:
-    """Takes new nodes; `enrolled` is told of each that became one. `address` is this host's (empty: it has none)."""
+    """Takes new nodes; `address` is this host's (empty: it has none)."""
 
     def __init__(
         self,
@@ -42,13 +41,11 @@ class Enrolment:
         *,
         address: Callable[[], str],
         mesh_port: int,
-        enrolled: Callable[[Issued], Awaitable[None]],
     ) -> None:
         self._store = store
         self._supervisor = supervisor
         self._address = address
         self._port = mesh_port + ENROLMENT_PORT
-        self._enrolled = enrolled
         self._server: asyncio.Server | None = None
         self._at = ""
         self._keeping: asyncio.Task[None] | None = None
@@ -146,22 +143,20 @@ class Enrolment:
             await say(writer, Hello(authority.certificate.der))
             application = await hear(reader, Application)
             try:
-                certificate, issued = self._decide(authority, application)
+                certificate = self._decide(authority, application)
             except MegaError as error:
                 _log.warning('node "%s" was not let into the cluster: %s', application.name, chain_text(error))
                 await say(writer, Admission(refused=refusal(error)))
                 return
-            await self._enrolled(issued)
             await say(writer, Admission(certificate, tuple(self._store.revoked.values())))
         except (MegaError, OSError, EOFError) as error:
             _log.info("enrolment: %s", chain_text(error))
 
-    def _decide(self, authority: Authority, application: Application) -> tuple[bytes, Issued]:
+    def _decide(self, authority: Authority, application: Application) -> bytes:
         own = self._store.load()
         if own is None:
             raise InvalidState("the authority's host has left the cluster")
         joining = Joining(
             application.invitation, application.name, application.addresses, application.request, application.proof
         )
-        certificate = authority.redeem(joining, own.certificate.fingerprint)
-        return certificate.der, authority.entry(certificate.serial)
+        return authority.redeem(joining, own.certificate.fingerprint).der

@@ -19,7 +19,6 @@ import msgspec
 from megatools.hostkit.errors import AlreadyExists, Corrupt, InvalidInput, InvalidState, NotFound, PermissionDenied
 from megatools.hostkit.files import write_atomically
 from megatools.minimega.mesh.credentials import (
-    NODE_FILE,
     Credentials,
     CredentialStore,
     Revocation,
@@ -125,13 +124,6 @@ class Authority:
         """The certificate a node of this name may use now."""
         found = [e for e in self.issued() if e.name == name and e.serial not in self._store.revoked]
         return found[-1] if found else None
-
-    def entry(self, serial: str) -> Issued:
-        """What is known of a certificate. Raises NotFound."""
-        for entry in self._ledger.issued:
-            if entry.serial == serial:
-                return entry
-        raise NotFound(f'no certificate with the serial number "{serial}" was issued here')
 
     def admit(self, identity: Identity, request: bytes, addresses: tuple[str, ...] = ()) -> Certificate:
         """Issue a certificate for a node's signing request, and write that down first.
@@ -249,6 +241,8 @@ class Authority:
         )
         write_atomically(self._store.directory / LEDGER_FILE, msgspec.json.encode(ledger))
         self._ledger = ledger
+        if issued is not None:
+            self._store.issued()
 
     def _now_s(self) -> int:
         return int(self._store.clock.now().timestamp())
@@ -289,7 +283,7 @@ def found_cluster(store: CredentialStore, name: str, addresses: tuple[str, ...])
     from megatools.hostkit.x509 import Key
 
     check_name(store.host)
-    if (store.directory / NODE_FILE).exists():
+    if store.is_member:
         raise AlreadyExists(f'host "{store.host}" is in a cluster already', hint="cluster leave, first")
     authority = open_authority(store) or _make_authority(store, check_name(name or _DEFAULT_CLUSTER))
     key = Key.make()

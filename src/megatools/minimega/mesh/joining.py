@@ -18,7 +18,7 @@ import msgspec
 from megatools.hostkit.errors import AlreadyExists, Corrupt, PermissionDenied, ProtocolError, Unavailable
 from megatools.hostkit.files import write_atomically
 from megatools.minimega.mesh.admission import ANSWER_S, Admission, Application, Hello, hear, say
-from megatools.minimega.mesh.credentials import NODE_FILE, Credentials, CredentialStore, read_private
+from megatools.minimega.mesh.credentials import Credentials, CredentialStore, read_private
 from megatools.minimega.mesh.identity import check_name, cluster_of, identity_of
 from megatools.minimega.mesh.tls import unverified_context
 from megatools.minimega.mesh.token import Token, read_token
@@ -49,7 +49,7 @@ async def join(store: CredentialStore, host: str, text: str, addresses: tuple[st
     """
     token = read_token(text)
     check_name(store.host)
-    if (store.directory / NODE_FILE).exists():
+    if store.is_member:
         raise AlreadyExists(f'host "{store.host}" is in a cluster already', hint="cluster leave, first")
     with store.lock():
         path = store.directory / JOINING_FILE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from megatools.hostkit import routes
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.scouting import scouting
 from megatools.minimega.mesh.standing import Standings
 
@@ -20,7 +21,8 @@ class MeshPlan:
 
     `broadcast` is a multicast group or a comma list of hosts to begin with; `own_address` is this host's address now
     (empty: none); `lease_s` is how long a silent node counts as there; `hubs` are the names of the nodes that all
-    others are clients of (none: everybody knows everybody); `peers` is the file in which nodes met are kept.
+    others are clients of (none: everybody knows everybody); `peers` is the file in which nodes met are kept;
+    requests of others pass the `gate`.
     """
 
     name: str
@@ -32,6 +34,7 @@ class MeshPlan:
     lease_s: float = 3.0
     hubs: tuple[str, ...] = ()
     peers: Path | None = None
+    gate: Gate = field(default_factory=Gate)
 
     def check(self) -> None:
         """Raises InvalidInput for a `broadcast` that is none."""

@@ -17,6 +17,7 @@ from megatools.minimega.mesh.bridge import Bridge
 from megatools.minimega.mesh.bulk import send_file
 from megatools.minimega.mesh.connection import Connection
 from megatools.minimega.mesh.exchange import Answer, Ask, Want, refusal
+from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Acceptor, Caller, Opener, Stream
 from megatools.minimega.mesh.tls import Secured
 
@@ -35,8 +36,9 @@ _NO_DESCRIPTORS_S = 0.5
 class Serving:
     """Takes connections; what they may reach is added by `acceptors` and `opener`."""
 
-    def __init__(self, secured: Secured | None, supervisor: Supervisor) -> None:
+    def __init__(self, secured: Secured | None, supervisor: Supervisor, gate: Gate) -> None:
         self._secured = secured
+        self._gate = gate
         self._supervisor = supervisor
         self.acceptors: dict[str, Acceptor] = {}
         self.opener: Opener | None = None
@@ -140,11 +142,12 @@ class Serving:
         """Serve one request; whether another one may come. Raises what ends the connection."""
         async with asyncio.timeout(_IDLE_S):
             ask = await connection.read_frame(Ask)
-        if self._secured is not None:
-            self._secured.peer(connection.certificate)  # it may have been revoked meanwhile
         caller = known or Caller(ask.caller)
         if caller.name != ask.caller:
             raise PermissionDenied(f'node "{caller.name}" says that it is "{ask.caller}"')
+        await self._gate.passed(caller.name)
+        if self._secured is not None:
+            self._secured.peer(connection.certificate)  # it may have been revoked meanwhile
         try:
             if ask.want is Want.STREAM:
                 await self._stream(connection, caller, ask)

@@ -38,8 +38,7 @@ class Believed:
     """Which certificates of others count: issued by our authority, within their dates, not revoked."""
 
     def __init__(self, credentials: Credentials, store: CredentialStore) -> None:
-        self._authority = credentials.authority
-        self._cluster = credentials.cluster
+        self._credentials = credentials
         self._store = store
         self._known: dict[bytes, tuple[Certificate, Identity]] = {}
 
@@ -51,7 +50,7 @@ class Believed:
         """A certificate that counts, and whose it is. Raises PermissionDenied."""
         known = self._known.get(der)
         if known is None:
-            known = self._read(der)
+            known = read_member(self._credentials, der)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[der] = known
@@ -65,37 +64,56 @@ class Believed:
             )
         return known
 
-    def _read(self, der: bytes) -> tuple[Certificate, Identity]:
-        from megatools.hostkit.x509 import Certificate
 
-        try:
-            certificate = Certificate.read(der)
-            identity = identity_of(certificate)
-        except Corrupt as error:
-            raise PermissionDenied("the certificate of another node is unreadable") from error
-        if not certificate.issued_by(self._authority) or identity.cluster != self._cluster:
-            raise PermissionDenied(f'the certificate of node "{identity.name}" is foreign: not of this cluster')
-        return certificate, identity
+def prove(credentials: Credentials, content: bytes) -> bytes:
+    """A proof that a node signed something, for any node of its cluster; the content says what kind of thing it is."""
+    return _encode(Proof(credentials.certificate.der, credentials.key.sign(content)))
+
+
+def proven(credentials: Credentials, content: bytes, proof: bytes) -> Identity:
+    """Which node of our cluster signed something, at whatever time. Raises PermissionDenied."""
+    found = _read_proof(proof)
+    certificate, identity = read_member(credentials, found.certificate)
+    if not certificate.verifies(found.signature, content):
+        raise PermissionDenied(f'the signature of node "{identity.name}" is wrong')
+    return identity
+
+
+def read_member(credentials: Credentials, der: bytes) -> tuple[Certificate, Identity]:
+    """The certificate of a node of our cluster, at whatever time. Raises PermissionDenied."""
+    from megatools.hostkit.x509 import Certificate
+
+    try:
+        certificate = Certificate.read(der)
+        identity = identity_of(certificate)
+    except Corrupt as error:
+        raise PermissionDenied("the certificate of another node is unreadable") from error
+    if not certificate.issued_by(credentials.authority) or identity.cluster != credentials.cluster:
+        raise PermissionDenied(f'the certificate of node "{identity.name}" is foreign: not of this cluster')
+    return certificate, identity
+
+
+def _read_proof(proof: bytes) -> Proof:
+    try:
+        return _proof.decode(proof)
+    except msgspec.MsgspecError as error:
+        raise PermissionDenied("what another node sent is not signed") from error
 
 
 class CertificateTrust:
     """Satisfies the mesh's `Trust` with certificates."""
 
     def __init__(self, credentials: Credentials, store: CredentialStore) -> None:
-        self._key = credentials.key
-        self._der = credentials.certificate.der
+        self._credentials = credentials
         self._believed = Believed(credentials, store)
 
     def sign(self, request: bytes) -> bytes:
         """The proof that goes with a request of ours."""
-        return _encode(Proof(self._der, self._key.sign(_CONTEXT + request)))
+        return prove(self._credentials, _CONTEXT + request)
 
     def verify(self, request: bytes, proof: bytes, claimed: str) -> Caller:
         """Who made a request, and what it may ask. Raises PermissionDenied."""
-        try:
-            found = _proof.decode(proof)
-        except msgspec.MsgspecError as error:
-            raise PermissionDenied("a request from another node is not signed") from error
+        found = _read_proof(proof)
         certificate, identity = self._believed.check(found.certificate)
         if identity.name != claimed:
             raise PermissionDenied(f'node "{identity.name}" says that it is "{claimed}"')

@@ -169,6 +169,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         none,
         MeshControl(mesh, patience),
         none,
+        none,
     )
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)

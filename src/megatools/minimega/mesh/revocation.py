@@ -1,0 +1,207 @@
+"""Which certificates count no more, made known to all nodes; and nobody is served before this node knows it too.
+
+A revocation is signed by a node that may do everything, so it does not matter which node passes it on. Nothing is ever
+taken back: a node that is revoked by mistake is enrolled again, with another certificate. ::
+
+    revoke here           -> kept on disk, and pushed to all members at once
+    a node comes          -> asked for the revocations we lack (it asks us too)
+    its first request     -> waits (`Gate`) until those who came with it have answered: a node that was away knows all
+                             that those it can reach know, before it serves anybody who came since
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing, suppress
+
+import msgspec
+
+from megatools.hostkit.errors import InvalidState, MegaError, PermissionDenied, ProtocolError, chain_text
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.mesh.credentials import Credentials, CredentialStore, Revocation
+from megatools.minimega.mesh.gate import Gate
+from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
+from megatools.minimega.mesh.signing import prove, proven
+
+_log = logging.getLogger(__name__)
+SERVICE = "revoked"
+_CONTEXT = b"megatools revocation 1\0"
+_ASK_S = 2.0
+_SETTLE_S = 1.5
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True):
+    """The serial numbers the asker knows to be revoked, and entries it brings."""
+
+    serials: tuple[str, ...] = ()
+    entries: tuple[Revocation, ...] = ()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_known = msgspec.msgpack.Decoder(Known)
+_entries = msgspec.msgpack.Decoder(tuple[Revocation, ...])
+
+
+def signed(entry: Revocation, credentials: Credentials) -> Revocation:
+    """A revocation that other nodes believe, if this node may do everything."""
+    return msgspec.structs.replace(entry, proof=prove(credentials, _CONTEXT + _content(entry)))
+
+
+def believed(entries: Iterable[Revocation], credentials: Credentials) -> list[Revocation]:
+    """Those that a node of our cluster signed that may do everything, even if it was revoked since."""
+    found: list[Revocation] = []
+    for entry in entries:
+        try:
+            signer = proven(credentials, _CONTEXT + _content(entry), entry.proof)
+        except PermissionDenied as error:
+            _log.warning('a revocation of node "%s" is not believed: %s', entry.name, chain_text(error))
+            continue
+        if signer.role is Role.FULL and not signer.namespace:
+            found.append(entry)
+        else:
+            _log.warning('a revocation of node "%s" is not believed: "%s" may not revoke', entry.name, signer.name)
+    return found
+
+
+def _content(entry: Revocation) -> bytes:
+    return _encode((entry.serial, entry.name, entry.common_name, entry.at_s))
+
+
+class Revocations:
+    """One node's part. `expected` are the names of the nodes there should be, if that is known."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        store: CredentialStore,
+        supervisor: Supervisor,
+        gate: Gate,
+        expected: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self._mesh = mesh
+        self._store = store
+        self._supervisor = supervisor
+        self._expected = expected
+        self._settling: dict[str, asyncio.Task[None]] = {}  # by the member's id
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._came = asyncio.Event()
+        gate.keeper = self.admitted
+        gate.free = frozenset((SERVICE,))
+
+    def start(self) -> None:
+        """Serve and ask, until the supervisor ends."""
+        self._mesh.serve(SERVICE, self._serve)
+        self._supervisor.start("revocations", self._listen())
+
+    async def revoke(self, entries: Sequence[Revocation]) -> list[str]:
+        """Revoke, here and wherever a member is; returns the names of members that did not say that they know.
+
+        Raises InvalidState when this node may not, Unavailable when it cannot be written down.
+        """
+        own = self._own()
+        if own is None:
+            raise InvalidState("this host is in no cluster")
+        if own.identity.role is not Role.FULL or own.identity.namespace:
+            raise InvalidState(f'node "{own.identity.name}" may not revoke', hint="use a node that is not limited")
+        made = [signed(entry, own) for entry in entries]
+        gone = {entry.name for entry in made}
+        self._store.revoke(made)
+        # The revoked node hears it too, if the question is out before the mesh cuts it off: it need not wonder then.
+        targets = [member.name for member in self._mesh.members() if not member.doubled]
+        message = _encode(Known((), tuple(made)))
+        late: list[str] = []
+        async with aclosing(self._mesh.call(targets, SERVICE, message, timeout_s=_ASK_S)) as arrivals:  # type: ignore[type-var]
+            async for arrival in arrivals:
+                if arrival.ending not in (None, Ending.DONE) and arrival.host not in gone:
+                    late.append(arrival.host)
+        return late
+
+    async def admitted(self, caller: str) -> bool:
+        """Wait until what others know of a node is known here too; whether that took any time."""
+        if self._mesh.status().security != "tls":
+            return False
+        self._look()
+        settling = [self._settling[member.id] for member in self._mesh.members() if member.name == caller]
+        if not settling:  # it asks before we have seen it come
+            await self._settle()
+            return True
+        waiting = [task for task in settling if not task.done()]
+        if waiting:
+            await asyncio.wait(waiting)
+        return bool(waiting)
+
+    async def _serve(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+        try:
+            known = _known.decode(request)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f'this is no message of service "{SERVICE}"') from error
+        self._take(known.entries)
+        serials = set(known.serials)
+        yield _encode(tuple(e for e in self._store.revoked.values() if e.serial not in serials and e.proof))
+
+    def _take(self, entries: Iterable[Revocation]) -> None:
+        unknown = [entry for entry in entries if entry.serial not in self._store.revoked]
+        own = self._own() if unknown else None
+        if own is None:
+            return
+        news = self._store.revoke(believed(unknown, own))
+        for entry in news:
+            _log.warning('node "%s" was revoked', entry.name)
+
+    def _own(self) -> Credentials | None:
+        try:
+            return self._store.load()
+        except MegaError as error:
+            _log.info("%s", chain_text(error))  # this node was revoked itself, or its certificate ended
+            return None
+
+    # who comes
+
+    async def _listen(self) -> None:
+        async with aclosing(self._mesh.events()) as events:  # type: ignore[type-var]
+            async for _ in events:
+                self._look()
+
+    def _look(self) -> None:
+        """See who came and who went: a member may be there before its event is read."""
+        members = {member.id: member.name for member in self._mesh.members()}
+        if self._mesh.status().security != "tls":
+            members = {}
+        for identity in [identity for identity in self._settling if identity not in members]:
+            for tasks in (self._settling, self._asking):
+                tasks.pop(identity).cancel()
+        for identity, name in members.items():
+            if identity not in self._settling:
+                self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(name))
+                self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle())
+                self._came.set()
+
+    async def _settle(self) -> None:
+        """Until all that should be there are, or enough time has passed; and those that are have answered."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                while not self._all_there():
+                    self._came.clear()
+                    await self._came.wait()
+        asking = [task for task in self._asking.values() if not task.done()]
+        if asking:
+            await asyncio.wait(asking)
+
+    def _all_there(self) -> bool:
+        expected = set(self._expected()) - {self._mesh.name}
+        return bool(expected) and expected.issubset(member.name for member in self._mesh.members())
+
+    async def _ask(self, node: str) -> None:
+        """Take the revocations that a node knows and this one does not."""
+        message = _encode(Known(tuple(self._store.revoked)))
+        async with aclosing(self._mesh.call([node], SERVICE, message, timeout_s=_ASK_S)) as arrivals:  # type: ignore[type-var]
+            async for arrival in arrivals:
+                if arrival.ending is None:
+                    try:
+                        self._take(_entries.decode(arrival.payload))
+                    except msgspec.MsgspecError:
+                        _log.warning('"%s" answered what is no list of revocations', node)
+                elif arrival.ending is not Ending.DONE:
+                    _log.info('"%s" did not say what it knows of revocations: %s', node, arrival.error)
