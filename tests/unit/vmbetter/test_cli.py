@@ -63,6 +63,37 @@ def test_constraints_follow_the_architecture(capsys: pytest.CaptureFixture[str])
     assert [package["value"] for package in json.loads(out)["packages"]] == ["b", "c"]
 
 
+def test_a_dry_run_shows_where_each_entry_is_from(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Path("over").mkdir()
+    Path("sub").mkdir()
+    Path("sub/parent.conf").write_text('\npackages = "less"\n')
+    Path("x.conf").write_text('parents = "sub/parent.conf"\npackages = "vim"\noverlay = "over"\npostbuild = `true`\n')
+    status, out, err = run(capsys, "--dry-run", "x.conf")
+    assert (status, err) == (0, "")
+    for line in (
+        "  less  # sub/parent.conf:2:13", "  vim   # x.conf:2:13", f"  {tmp_path}/over  # x.conf:3:12",
+        "  # x.conf:4:14", "  | true",
+    ):  # fmt: skip
+        assert f"{line}\n" in out
+    told = json.loads(run(capsys, "--dry-run", "--json", "x.conf")[1])
+    assert told["files"] == ["x.conf", "sub/parent.conf"]
+    assert [(one["value"], one["origin"]) for one in told["packages"]] == [
+        ("less", {"path": "sub/parent.conf", "line": 2, "column": 13}),
+        ("vim", {"path": "x.conf", "line": 2, "column": 13}),
+    ]
+    assert told["overlays"][0]["origin"] == {"path": "x.conf", "line": 3, "column": 12}
+    assert told["postbuilds"][0] == {"value": "true", "origin": {"path": "x.conf", "line": 4, "column": 14}}
+
+
+def test_a_mistyped_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "manifst", "x.initrd")[0::2] == (
+        2,
+        'vmbetter: "manifst" is no command, nor a config\nhint: did you mean "manifest"?\n',
+    )
+    Path("manifst").write_text("packages = 1")
+    assert "manifst:1:12: unexpected character" in run(capsys, "manifst")[2]
+
+
 def test_the_cache_is_listed_and_pruned_by_age_and_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "c/packages/key"
     folder.mkdir(parents=True)

@@ -135,6 +135,7 @@ def test_overlays_are_looked_for_in_the_working_directory_then_beside_the_config
     work, home = tmp_path / "work", tmp_path / "home"
     (work / "both").mkdir(parents=True)
     (home / "both").mkdir(parents=True)
+    (home / "both/file").write_text("not in the other one")
     (home / "near").mkdir()
     write(home, a='overlay = "both near"')
     recipe = load(home / "a.conf", directory=work)
@@ -142,6 +143,36 @@ def test_overlays_are_looked_for_in_the_working_directory_then_beside_the_config
     assert len(recipe.warnings) == 1
     assert 'overlay "both" is both' in recipe.warnings[0]
     assert "a.conf:1:12" in text(recipe)
+
+
+def test_two_overlays_of_a_name_are_a_warning_only_when_they_differ(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place / "over/etc").mkdir(parents=True)
+        (tmp_path / place / "over/etc/motd").write_text("hi")
+    config = tmp_path / "there/x.conf"
+    config.write_text('overlay = "over"')
+    recipe = load(config, directory=tmp_path / "here")
+    assert recipe.warnings == ()
+    (tmp_path / "there/over/etc/motd").write_text("ho")
+    recipe = load(config, directory=tmp_path / "here")
+    assert recipe.overlays[0].value == str(tmp_path / "here/over")
+    assert "is both" in recipe.warnings[0]
+    assert "the first one is used" in recipe.warnings[0]
+
+
+def test_a_mistyped_config_or_parent_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "router.conf").write_text("")
+    for typed in ("router", "ruoter.conf"):
+        with pytest.raises(NotFound, match="no config") as raised:
+            load(tmp_path / typed)
+        assert raised.value.hint == f'did you mean "{tmp_path}/router.conf"?'
+    config = tmp_path / "x.conf"
+    for parent, meant in (("ruoter.conf", '"router.conf"'), ("tiny.conf", 'misc/vmbetter_configs/tiny.conf"')):
+        config.write_text(f'parents = "{parent}"')
+        with pytest.raises(ConfigError, match="no parent") as refused:
+            load(config, directory=tmp_path)
+        assert refused.value.hint.endswith(f"{meant}?")
+        assert "did you mean" in refused.value.hint
 
 
 @given(st.text(max_size=80))

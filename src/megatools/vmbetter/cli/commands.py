@@ -26,14 +26,15 @@ _START = """// {name}.conf: an image of your own. Build it with:  sudo ./bin/vmb
 //
 // Lines like this one are comments. A key may be given more than once: its values add up.
 
-// Configs this one begins with; theirs come first. Looked for beside this file.
-// parents = "default_amd64.conf"
+// Configs this one begins with; theirs come first. Looked for beside this file, then in the working directory.
+// parents = "misc/vmbetter_configs/default_amd64.conf"
 
 // Debian packages; what they depend on comes along. An image needs a kernel to boot:
 // linux-image-cloud-amd64 for VMs, linux-image-amd64 for real machines too.
 packages = "linux-image-amd64 systemd-sysv udev iproute2 iputils-ping"
 
-// A folder whose files are copied over the packages, for example {name}_overlay/etc/motd
+// A folder whose files are copied over the packages, for example {name}_overlay/etc/motd; programs in it must be
+// executable. Looked for in the working directory, then beside this file.
 // overlay = "{name}_overlay"
 
 // The next key counts only where the image is for this architecture; !amd64: where it is not.

@@ -6,6 +6,7 @@ Options have the original's spellings (one dash) beside ours (two).
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from megatools.vmbetter.cli.journal import LEVELS, Journal
 from megatools.vmbetter.cli.options import FILE, FOLDER, where, with_source
 from megatools.vmbetter.config.merge import load
 from megatools.vmbetter.config.recipe import text
+from megatools.vmbetter.events import Event, Kind
 from megatools.vmbetter.targets.registry import Wanted
 
 _GO_SWITCHES = ("-v", "-noclean", "-dry-run", "-disk", "-iso", "-rootfs", "-1")
@@ -129,7 +131,19 @@ def _show(config: Path, constraints: frozenset[str], journal: Journal, *, as_jso
 def _boot(files: dict[str, Path], memory_mib: int, marker: str, journal: Journal) -> None:
     from megatools.vmbetter import boottest  # only where something is booted
 
-    boottest.run(files, memory_mib=memory_mib, report=journal.say, marker=marker or boottest.MARKER)
+    def tell(line: str) -> None:
+        journal.report(Event(Kind.STEP, "boot test", line))
+
+    boottest.run(files, memory_mib=memory_mib, report=tell, marker=marker or boottest.MARKER)
+
+
+def _mistyped(words: list[str]) -> str:
+    """The command that a first word was probably meant to be; empty when it is one, or may be a config."""
+    if not words or words[0] in COMMANDS or words[0].startswith("-") or Path(words[0]).exists():
+        return ""
+    if "/" in words[0] or words[0].endswith(".conf") or Path(f"{words[0]}.conf").exists():
+        return ""
+    return next(iter(difflib.get_close_matches(words[0], COMMANDS, 1)), "")
 
 
 def _plain_flags(arguments: list[str]) -> list[str]:
@@ -155,6 +169,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if instruction := os.environ.get(completion.VARIABLE, ""):
             click.echo(completion.answer(instruction, build_command, COMMANDS))
+        elif meant := _mistyped(words):
+            raise InvalidInput(f'"{words[0]}" is no command, nor a config', hint=f'did you mean "{meant}"?')
         elif words and words[0] in COMMANDS:
             COMMANDS[words[0]].main(words[1:], prog_name=f"vmbetter {words[0]}", standalone_mode=False)
         else:

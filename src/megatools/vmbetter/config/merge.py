@@ -14,11 +14,12 @@ from pathlib import Path
 from megatools.hostkit.errors import InvalidInput, NotFound
 from megatools.vmbetter.config.parser import Assignment, holds, parse
 from megatools.vmbetter.config.recipe import Entry, Recipe
-from megatools.vmbetter.config.source import ConfigError, Source, read
+from megatools.vmbetter.config.source import ConfigError, Source, nearest, read
 
 DEFAULT_CONSTRAINTS = frozenset({"debian", "amd64"})
 # An overlay that stands for these tools themselves: see hostkit/bundle
 PROJECT_OVERLAY = "@megatools"
+_SAMPLES = Path(__file__).resolve().parents[4] / "misc/vmbetter_configs"
 # Debian policy 5.6.1, with apt's "/suite", "=version" and ":architecture" behind it
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")
 
@@ -110,12 +111,23 @@ class _Merge:
         there = [path for path in candidates if path.exists()]
         if not there:
             looked = " and ".join(dict.fromkeys(f'"{path}"' for path in candidates))
-            raise source.failure(offset, f'no {what} "{word}"', hint=f"looked for {looked}")
+            meant = self._meant(word, candidates) if what == "parent" else ""
+            raise source.failure(offset, f'no {what} "{word}"', hint=f"looked for {looked}{meant}")
         if len(there) > 1 and not _same(there[0], there[1]):
             self._warnings.append(
                 source.describe(offset, f'{what} "{word}" is both "{there[0]}" and "{there[1]}": the first one is used')
             )
         return there[0]
+
+    def _meant(self, word: str, candidates: list[Path]) -> str:
+        """The parent that was probably meant: a sample of that name, or a config of nearly that name."""
+        sample = _SAMPLES / word
+        near = sample if sample.is_file() else next(filter(None, map(nearest, candidates)), None)
+        if near is None:
+            return ""
+        real = near.resolve()
+        shown = real.relative_to(self._directory) if real.is_relative_to(self._directory) else real
+        return f'; did you mean "{shown}"?'
 
 
 def _words(assignment: Assignment) -> list[tuple[int, str]]:
@@ -123,6 +135,16 @@ def _words(assignment: Assignment) -> list[tuple[int, str]]:
 
 
 def _same(one: Path, other: Path) -> bool:
+    """Whether two files, or two folders with all that is in them, hold the same."""
     if one.resolve() == other.resolve():
         return True
-    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+    if one.is_file() and other.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    return one.is_dir() and other.is_dir() and _alike(filecmp.dircmp(one, other, ignore=[], hide=[]))
+
+
+def _alike(both: filecmp.dircmp[str]) -> bool:
+    if both.left_only or both.right_only or both.common_funny:
+        return False
+    _, different, unread = filecmp.cmpfiles(both.left, both.right, both.common_files, shallow=False)
+    return not different and not unread and all(map(_alike, both.subdirs.values()))

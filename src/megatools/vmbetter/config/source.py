@@ -5,6 +5,7 @@ Called by the lexer, the parser and the merge; knows nothing of tokens or keys.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import msgspec
@@ -52,12 +53,25 @@ class Source(msgspec.Struct, frozen=True):
         return f"{place}: {message}\n    {line}\n    {margin}^"
 
 
+def nearest(path: Path) -> Path | None:
+    """The config that somebody may have meant by a path where there is none."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.suffix == ".conf"]
+    except OSError:
+        return None
+    if f"{path.name}.conf" in names:
+        return path.with_name(f"{path.name}.conf")
+    alike = difflib.get_close_matches(path.name, names, 1, 0.75)
+    return path.with_name(alike[0]) if alike else None
+
+
 def read(path: Path) -> Source:
     """The config at this path; raises NotFound, PermissionDenied or InvalidInput (a folder, not UTF-8 text)."""
     try:
         return Source(path, path.read_bytes().decode())
-    except FileNotFoundError as error:
-        raise NotFound(f'no config "{path}"') from error
+    except FileNotFoundError:
+        near = nearest(path)
+        raise NotFound(f'no config "{path}"', hint=f'did you mean "{near}"?' if near else "") from None
     except PermissionError as error:
         raise PermissionDenied(f'config "{path}" may not be read') from error
     except (IsADirectoryError, NotADirectoryError) as error:
