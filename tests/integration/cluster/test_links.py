@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cluster.dhcp import lease
 from tests.support.cluster import Cluster, cluster
 from tests.support.daemon import Daemon
 from tests.support.hosts import Host
@@ -50,22 +51,6 @@ def _join(daemon: Daemon, other: Host, way: str) -> str:
         daemon.ask("bridge trunk mega_bridge trunk0")
         return "trunk0"
     return daemon.ask(f"bridge tunnel vxlan mega_bridge {other.address} 77").split()[-1]
-
-
-def lease(host: Host, interface: str, seconds: int = 20) -> dict[str, str]:
-    """What a DHCP client on an interface of a host is told; nothing when no server answers."""
-    script = host.run("mktemp").strip()
-    Path(script).write_text('#!/bin/sh\n[ "$1" = bound ] && echo "ip=$ip mtu=$mtu"\nexit 0\n')
-    Path(script).chmod(0o700)
-    try:
-        argv = ["busybox", "udhcpc", "-i", interface, "-O", "mtu", "-n", "-q", "-f", "-T", "1", "-t", str(seconds)]
-        told = host.run(*argv, "-s", script, timeout_s=60)
-    except subprocess.CalledProcessError:
-        return {}
-    finally:
-        Path(script).unlink()
-    (line,) = [line for line in told.splitlines() if line.startswith("ip=")]
-    return dict(word.split("=") for word in line.split())
 
 
 def test_a_vlan_is_one_network_and_others_stay_apart(joined: Cluster, tmp_path: Path) -> None:

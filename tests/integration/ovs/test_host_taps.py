@@ -15,6 +15,7 @@ from megatools.hostkit import netlink, taps
 from megatools.hostkit.errors import AlreadyExists, InvalidState, MegaError
 from megatools.minimega.net.ports import Addresses, Port
 from megatools.minimega.net.vlans import Vlan
+from tests.support import netns
 from tests.support.requires import requires
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, requires("ovs-vswitchd", "ovsdb-server", "ovs-ofctl")]
@@ -156,6 +157,22 @@ async def test_the_next_daemon_adopts_taps_and_removes_half_made_ones(base, open
         assert stack.network.new_tap_names(1) == ["mega_tap0"]
     assert taps.names() == {"lo"}
     assert list(base.glob("ovs/*")) == []
+
+
+async def test_after_a_power_failure_names_are_free_again(base, opened, inhabitants) -> None:
+    """The private switch's database outlives its host."""
+    async with opened(quits=False) as stack:
+        await stack.host_taps.create(NS, Vlan(1), "mega_bridge", "mine", "10.0.0.1/24")
+    netns.kill_inhabitants(Path("/proc/thread-self/ns/net").stat().st_ino)
+    while inhabitants():
+        await asyncio.sleep(0.05)
+    for name in taps.names() - {"lo"}:
+        taps.remove(name)
+    async with opened() as stack:
+        assert stack.host_taps.of(NS) == []
+        await stack.host_taps.create(NS, Vlan(1), "mega_bridge", "mine", "10.0.0.1/24")
+        assert [(row.bridge, row.preexisting) for row in await stack.bridges.rows()] == [("mega_bridge", False)]
+    assert taps.names() == {"lo"}
 
 
 @requires("busybox", "dnsmasq")

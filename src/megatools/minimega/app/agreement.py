@@ -8,6 +8,7 @@ from typing import Self
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.replication import Replication
+from megatools.minimega.cluster.settling import Settling, Ways
 from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.namespace.following import Follower
 from megatools.minimega.namespace.namespaces import Namespaces
@@ -24,6 +25,7 @@ class Agreement:
     replication: Replication
     follower: Follower
     fences: Fences
+    settling: Settling
     supervisor: Supervisor
 
     @classmethod
@@ -35,13 +37,17 @@ class Agreement:
         supervisor: Supervisor,
         namespaces: Namespaces,
         fleet: Fleet,
+        ways: Ways,
     ) -> Self:
         """All of it for one daemon."""
         fences = Fences(shared, fleet, mesh.name)
-        return cls(shared, Replication(mesh, shared, journal, supervisor), Follower(namespaces), fences, supervisor)
+        replication = Replication(mesh, shared, journal, supervisor)
+        settling = Settling(namespaces.membership, ways, lambda: not mesh.members())
+        return cls(shared, replication, Follower(namespaces), fences, settling, supervisor)
 
     def start(self) -> None:
         """Carry records, and act on them; call once all of this host is recovered."""
         self.replication.start()
         self.supervisor.start("follow namespaces", self.follower.run())
         self.supervisor.start("obey fences", self.fences.run())
+        self.supervisor.start("join bridges", self.settling.run())

@@ -26,11 +26,11 @@ from megatools.minimega.app.membership import make_cluster
 from megatools.minimega.app.meshing import make_mesh
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster import fanout, sending, topology
+from megatools.minimega.cluster.bridging import Bridging
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.enrolling import ClusterControl
 from megatools.minimega.cluster.fanout import MeshHosts
-from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.host_check import HostCheck
 from megatools.minimega.cluster.host_facts import HostFacts
 from megatools.minimega.cluster.hosting import handlers as hosting_handlers
@@ -138,10 +138,10 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         shared = Shared(journal, host)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
         namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
-        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet)
+        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, stack.joining)
         programs = Programs(supervisor, home.base / "background")
         library = Library(mesh, FileStore(home.files), supervisor)
-        handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement.fences)
+        handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement)
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
@@ -152,7 +152,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
-        doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler))
+        doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler), Bridging(hosts, membership))
         cluster = make_cluster(settings, credentials, mesh, shared, supervisor)
         others = (library, control_of_mesh, deployment(settings, host, credentials), cluster)
         services = Services(*doors, active, web, control, logs, home.files, *others)
@@ -205,14 +205,15 @@ def _handlers(
     programs: Programs,
     images: Images,
     namespaces: Namespaces,
-    fences: Fences,
+    agreement: Agreement,
 ) -> dict[type[Operation], Handler]:
     of_vms = vm_handlers(fleet, images)
     return {
         **of_vms,
-        **hosting_handlers(of_vms, namespaces, fences),
+        **hosting_handlers(of_vms, namespaces, agreement.fences),
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
+        **agreement.settling.handlers(),
         **net_handlers(stack),
         **programs.handlers(),
         **HostFacts(fleet).handlers(),

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.ranges import by_number
+from megatools.minimega.cluster.bridging import Bridging
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.deploy import Deployment
 from megatools.minimega.cluster.enrolling import ClusterControl
@@ -69,6 +70,7 @@ class Services:
     namespaces: Namespaces
     scheduler: Scheduler
     spaces: Spaces
+    bridging: Bridging
     active: ActiveNamespace
     web: Web
     daemon: Daemon

@@ -78,14 +78,26 @@ class Bridges:
             raise InvalidState(
                 f'bridge "{name}" existed before minimega', hint=f"remove it with: ovs-vsctl del-br {name}"
             )
-        links = [*self._trunks.on(name), *(tunnel.name for tunnel in self._tunnels.on(name))]
-        used = [*self._network.taps_on(name), *self._host_taps.taps_on(name), *links]
+        used = self._used(name)
         if used or len(found[0].ports) > 1:
             names = ", ".join(used[:5]) or "ports that are not ours"
             raise InvalidState(
                 f'bridge "{name}" is in use: {names}', hint="remove the taps, VMs, trunks and tunnels on it first"
             )
         await self._switch.destroy_bridge(name)
+
+    async def destroy_unused(self, name: str) -> None:
+        """Remove a bridge of ours that has nothing on it; any other stays."""
+        database = await self._switch.database_if_running() if name in self._switch.ours else None
+        if database is None or self._used(name):
+            return
+        if any(row.name == name and len(row.ports) <= 1 for row in await database.bridges()):
+            await self._switch.destroy_bridge(name)
+
+    def _used(self, name: str) -> list[str]:
+        """The names of what is ours on a bridge."""
+        links = [*self._trunks.on(name), *(tunnel.name for tunnel in self._tunnels.on(name))]
+        return [*self._network.taps_on(name), *self._host_taps.taps_on(name), *links]
 
     def _vlans(self, name: str) -> tuple[int, ...]:
         return tuple(sorted(self._network.vlans_in_use(name) | self._host_taps.vlans_in_use(name)))

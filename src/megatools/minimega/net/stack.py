@@ -17,6 +17,7 @@ from megatools.minimega.net.addresses import AddressBook
 from megatools.minimega.net.bridges import Bridges
 from megatools.minimega.net.dhcp import Dhcp
 from megatools.minimega.net.host_taps import HostTaps
+from megatools.minimega.net.joining import Joining
 from megatools.minimega.net.names import VLAN_LIMIT
 from megatools.minimega.net.network import Network
 from megatools.minimega.net.ports import OvsSettings
@@ -63,6 +64,7 @@ class NetworkStack:
             trunks=self.trunks,
             tunnels=self.tunnels,
         )
+        self.joining = Joining(tunnels=self.tunnels, trunks=self.trunks, bridges=self.bridges, own_address=own_address)
         self.vlans = Vlans(journal, self._tags_in_use, vlan_limits)
 
     async def recover(self) -> None:

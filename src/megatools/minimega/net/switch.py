@@ -122,6 +122,8 @@ class Switch:
             return
         self._ours = known  # until we know better
         database = await self.database_if_running()
+        if database is None:  # our own switch ended with this host: what its database has will be made anew
+            await ovs_service.stop(self._private_dir)
         rows = await database.bridges() if database is not None else []
         present = {bridge.name for bridge in rows if bridge.ids.get(MARK) == self.mark}
         for name in sorted(known - present):

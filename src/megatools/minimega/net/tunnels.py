@@ -15,7 +15,15 @@ from ipaddress import ip_address
 import msgspec
 
 from megatools.hostkit import tunnels
-from megatools.hostkit.errors import AlreadyExists, InvalidInput, MegaError, NotFound, Unavailable, chain_text
+from megatools.hostkit.errors import (
+    AlreadyExists,
+    InvalidInput,
+    InvalidState,
+    MegaError,
+    NotFound,
+    Unavailable,
+    chain_text,
+)
 from megatools.hostkit.tunnels import TunnelKind
 from megatools.minimega.net.meshes import Span, Want, spans
 from megatools.minimega.net.names import check_bridge
@@ -45,6 +53,7 @@ class Tunnels:
         self._changed = changed
         self._ports = TunnelPorts(switch, journal)
         self._wants: dict[str, Want] = {}
+        self._ending = False
         self._lock = asyncio.Lock()  # nothing below it makes bridges, whose first use comes back here
         switch.watch_bridges(self._on_bridge)
 
@@ -86,6 +95,8 @@ class Tunnels:
         want = msgspec.structs.replace(want, remotes=tuple(sorted(map(self._check_remote, want.remotes))))
         await self._switch.ensure_bridges([want.bridge])
         async with self._lock:
+            if self._ending:
+                raise InvalidState("this daemon is ending")
             for remote in want.remotes:
                 self._check_single(want.bridge, remote, meshed=True)
             await self._change_wants({_id(want.namespace, want.bridge): want})
@@ -137,6 +148,7 @@ class Tunnels:
 
     async def close(self, *, remove: bool) -> None:
         """Remove all tunnels (`remove`), or leave them for the next daemon."""
+        self._ending = True
         if remove:
             async with self._lock:
                 await self._ports.remove(self._ports.all())

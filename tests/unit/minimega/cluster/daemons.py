@@ -13,6 +13,7 @@ from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.agreement import Agreement
 from megatools.minimega.app.language import registry
 from megatools.minimega.cluster import fanout, sending, topology
+from megatools.minimega.cluster.bridging import Bridging
 from megatools.minimega.cluster.calling import Patience
 from megatools.minimega.cluster.control import MeshControl
 from megatools.minimega.cluster.fanout import MeshHosts
@@ -42,6 +43,7 @@ from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers as vm_handlers
 from megatools.minimega.vm.settings import VmSettings
+from tests.unit.minimega.cluster.ways import FakeWays
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Daemon:
     backend: FakeBackend
     agreement: Agreement
     hosts: MeshHosts
+    ways: FakeWays
 
     async def has(self, namespace: str, hosts: Sequence[str]) -> None:
         """Know a namespace with these hosts, as if all nodes had agreed on it."""
@@ -136,8 +139,9 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     )
     shared = Shared(journal, mesh.name)
     membership = Membership(shared, mesh.name, lambda: [member.name for member in mesh.members()])
-    namespaces = Namespaces(journal, membership, fleet, Vlans(journal), (fleet.destroy,))
-    agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet)
+    ways = FakeWays(mesh.name)
+    namespaces = Namespaces(journal, membership, fleet, Vlans(journal), (fleet.destroy, ways.release))
+    agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, ways)
     begun, go_on = asyncio.Event(), asyncio.Event()
     of_vms = vm_handlers(fleet)
     handlers = {
@@ -145,6 +149,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         **hosting_handlers(of_vms, namespaces, agreement.fences),
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
+        **agreement.settling.handlers(),
         **HostFacts(fleet).handlers(),
         **_program(begun, go_on),
     }
@@ -161,6 +166,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         namespaces,
         scheduler,
         spaces,
+        Bridging(hosts, membership),
         ActiveNamespace(),
         none,
         none,
@@ -174,4 +180,6 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
     sending.serve(mesh, interpreter, supervisor)
-    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement, hosts)
+    return Daemon(
+        mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement, hosts, ways
+    )
