@@ -12,21 +12,32 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, cluster
+from tests.support.enrolling import enrol
 from tests.support.requires import requires
 from tests.support.terminal import started
 
 pytestmark = [pytest.mark.root, requires("qemu-system-x86_64")]
 
 FLAGS = ("-degree", "2")
+WARNING = "anyone on this network can command this host"
+OPEN_FLAG = "-mesh-open"
 
 
-@pytest.fixture(scope="module")
-def knights() -> Iterator[Cluster]:
-    """Three daemons of an open mesh that know each other."""
-    with cluster(3, flags=[*FLAGS, "-mesh-open"]) as found:
+@pytest.fixture(scope="module", params=["open", "certificates"])
+def knights(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Three daemons of a mesh that know each other: open to all, or each with a certificate."""
+    with cluster(3, flags=[*FLAGS, OPEN_FLAG] if request.param == "open" else FLAGS) as found:
         found.start()
-        found.wait_for_members()
+        if request.param == "open":
+            found.wait_for_members()
+        else:
+            enrol(found)
         yield found
+
+
+def is_open(knights: Cluster) -> bool:
+    """Whether their mesh is the open one."""
+    return OPEN_FLAG in knights.daemons[0].flags
 
 
 def test_the_flow_of_the_document(knights: Cluster) -> None:
@@ -51,17 +62,18 @@ def test_the_flow_of_the_document(knights: Cluster) -> None:
 
 def test_the_status_says_who_may_command(knights: Cluster) -> None:
     (row,) = knights.daemons[1].rows("mesh status")
-    assert (row["size"], row["degree"], row["peers"], row["security"]) == ("3", "2", "2", "open")
-    assert row["remarks"].count("anyone on this network can command this host") == 1
-    assert "the mesh is open: anyone on this network can command this host" in knights.daemons[1].log_text()
+    assert (row["size"], row["degree"], row["peers"]) == ("3", "2", "2")
+    assert row["security"] == ("open" if is_open(knights) else "tls")
+    assert row["remarks"].count(WARNING) == is_open(knights)
+    assert ("the mesh is open: " + WARNING in knights.daemons[1].log_text()) == is_open(knights)
 
 
 @requires("tmux")
-def test_the_prompt_says_that_the_mesh_is_open(knights: Cluster, tmp_path: Path) -> None:
+def test_the_prompt_says_when_the_mesh_is_open(knights: Cluster, tmp_path: Path) -> None:
     program = (sys.executable, "-m", "megatools.minimega.app.main")
     for terminal in started(tmp_path, *program, "-base", str(knights.daemons[0].base), "-attach"):
-        shown = terminal.until("(open mesh)$")
-        assert "anyone on this network can command this host" in shown.replace("\n", "")
+        shown = terminal.until("minimega (open mesh)$" if is_open(knights) else "minimega$")
+        assert (WARNING in shown.replace("\n", "")) == is_open(knights)
 
 
 def test_the_answers_of_others_are_there_before_a_hung_host_is_named(knights: Cluster) -> None:
@@ -151,3 +163,24 @@ def test_commands_of_a_namespace_reach_its_hosts(knights: Cluster, tmp_path: Pat
     assert daemon.ask("clear namespace lab") == ""
     wait_for(lambda: "lab" not in daemon.ask("mesh send kn[1-3] namespace"))
     assert daemon.ask("mesh send all .columns vms host").splitlines() == ["host | vms", "kn2  | 0", "kn3  | 0"]
+
+
+def test_nodes_are_held_to_the_limits_of_their_certificates() -> None:
+    with cluster(3) as nodes:
+        nodes.start()
+        enrol(nodes, {"kn2": "read-only", "kn3": "full lab"})
+        kn1, kn2, kn3 = nodes.daemons
+        kn1.ask("vm config memory 32")
+        kn1.ask("vm launch kvm a")
+        assert kn2.ask("mesh send kn1 .columns name,state vm info").splitlines()[1].split() == [
+            *"kn1 | a | BUILDING".split()
+        ]
+        for line in ("vm kill a", "vm_kill -1", "vm config memory 64", "shell id", "quit", "clear namespace minimega"):
+            assert kn2.refused(f"mesh send kn1 {line}").startswith('node "kn2" may only read'), line
+        refused = kn3.refused("mesh send kn1 vm info")
+        assert refused.startswith('node "kn3" may not act in namespace "minimega"')
+        for line in ("shell id", "quit", "namespace minimega vm info"):
+            refused = kn3.refused(f"namespace lab mesh send kn1 {line}")
+            assert refused.startswith('node "kn3" may only act within namespace "lab"'), line
+        assert kn3.ask("namespace lab mesh send kn1 vm info") == ""
+        assert kn1.vm("a")["state"] == "BUILDING"
