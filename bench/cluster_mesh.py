@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.promise import Result
@@ -40,6 +40,7 @@ def mesh(rounds: int | None = None) -> Iterable[Result]:
         own = {name: authority.credentials(name) for name in (f"kn{number + 1}" for number in range(NODES))}
         seen: list[tuple[float, float]] = []
         sent: list[tuple[float, float]] = []
+        answered_s = named_s = 0.0
         for _ in range(rounds or ROUNDS):
             with _bare_nodes(own) as nodes:
                 bare_seen, bare_sent = _bare_discovery(nodes), _bare_asking(nodes[0])
@@ -64,7 +65,7 @@ def _result(name: str, unit: str, pairs: Sequence[tuple[float, float]], factor: 
 
 
 @contextlib.contextmanager
-def _daemons(own: Mapping[str, Credentials]) -> Iterator[Cluster]:
+def _daemons(own: Mapping[str, Credentials]) -> Generator[Cluster]:
     with cluster(NODES, flags=["-mesh-timeout", str(_SILENCE_S)]) as found:
         for host, daemon in zip(found.hosts, found.daemons, strict=True):
             directory = Path(daemon.flags[daemon.flags.index("-cluster-dir") + 1])
@@ -115,7 +116,7 @@ def _hung(found: Cluster) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _bare_nodes(own: Mapping[str, Credentials]) -> Iterator[Sequence[subprocess.Popen[str]]]:
+def _bare_nodes(own: Mapping[str, Credentials]) -> Generator[Sequence[subprocess.Popen[str]]]:
     with hosts.lab(NODES) as lab:
         nodes = [_bare_node(own[host.name], host) for host in lab.hosts]
         try:

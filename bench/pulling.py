@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def _run(server: Host, client: Host, directory: Path, size: int, kind: str) -> t
 
 
 @contextmanager
-def _serving(host: Host, argv: list[str]) -> Iterator[None]:
+def _serving(host: Host, argv: list[str]) -> Generator[None]:
     with subprocess.Popen([*host.prefix, *argv], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

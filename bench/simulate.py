@@ -11,7 +11,7 @@ import asyncio
 import resource
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +65,7 @@ class SimulatedHost:
         promised = commitments(plan.config for plan in self.plans.values())
         return Capacity(self.name, self.cpus, self.cpus * 4096, promised)
 
-    def residents(self, _namespace: str) -> dict[str, str]:
+    def residents(self, namespace: str) -> dict[str, str]:
         """All VMs are of the one namespace."""
         return {uuid: plan.name for uuid, plan in self.plans.items()}
 
@@ -92,7 +92,7 @@ def _summary(number: int, plan: VmPlan) -> VmSummary:
 class Nobody:
     """The driver launches nothing itself."""
 
-    def names(self, _namespace: str) -> frozenset[str]:
+    def names(self, namespace: str) -> frozenset[str]:
         """No VM."""
         return frozenset()
 
@@ -110,7 +110,7 @@ class Phases:
     cpu_s: float = 0.0
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None]:
         """Time a block."""
         began, busy = time.perf_counter(), time.process_time()
         try:

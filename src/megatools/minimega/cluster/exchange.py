@@ -112,7 +112,7 @@ class Exchanger:
     async def serve(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
         """Answer one message. Raises ProtocolError."""
         try:
-            message = self._decoder.decode(request)
+            message: Message = self._decoder.decode(request)
         except msgspec.MsgspecError as error:
             raise ProtocolError(f'"{caller.name}" sent what is no message of service "{SERVICE}"') from error
         match message:

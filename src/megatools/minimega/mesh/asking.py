@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -184,7 +184,7 @@ class Asking:
 
 
 @contextmanager
-def _telling(member: Member) -> Iterator[None]:
+def _telling(member: Member) -> Generator[None]:
     """Turn what can happen to a connection into words."""
     name = member.name
     try:

@@ -25,7 +25,7 @@ class Secured:
         self.server = server_context(credentials)
         self.server.verify_mode = ssl.CERT_REQUIRED
         self.server.load_verify_locations(cadata=authority)
-        self.client = _context(ssl.PROTOCOL_TLS_CLIENT)
+        self.client = _context(server=False)
         self.client.check_hostname = False  # who the other end is, `peer` says: addresses change, names do not
         self.client.load_verify_locations(cadata=authority)
         _load(self.client, credentials)
@@ -38,15 +38,18 @@ class Secured:
 
     def takes(self, der: bytes | None) -> bool:
         """Whether a connection on which this certificate was shown may go on; one that shows none yet may."""
+        if der is None:
+            return True
         try:
-            return der is None or self.peer(der) is not None
+            self.peer(der)
         except PermissionDenied:
             return False
+        return True
 
 
 def server_context(credentials: Credentials) -> ssl.SSLContext:
     """The listening end, which asks for no certificate."""
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context = _context(server=True)
     context.num_tickets = 0  # a resumed session would have seen no certificate
     _load(context, credentials)
     return context
@@ -54,14 +57,14 @@ def server_context(credentials: Credentials) -> ssl.SSLContext:
 
 def unverified_context() -> ssl.SSLContext:
     """The end of a node that has nothing yet to verify with: it must check the certificate it is shown by itself."""
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = _context(server=False)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _context(side: ssl._SSLMethod) -> ssl.SSLContext:
-    context = ssl.SSLContext(side)
+def _context(*, server: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
 

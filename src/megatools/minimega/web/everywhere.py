@@ -98,7 +98,7 @@ class EveryFleet:
                 yield None
         finally:
             self._listeners.discard(news)
-            if not self._listeners and self._watching is not None:
+            if not self._listeners:
                 self._watching.cancel()
                 self._watching = None
 
