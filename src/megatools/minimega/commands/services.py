@@ -101,13 +101,22 @@ async def run(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Gro
     """Ask every host of the command's namespace (or those named), and show what they answer as it comes."""
     asked = request(call, operation, hosts)
     results = call.services.hosts.stream(asked)
-    return _one(results) if asked.hosts == (call.host,) else _shown(results)
+    if asked.hosts == (call.host,):
+        return _one(results)
+    options = call.scope.options
+    return _whole(results) if options.json or options.csv else _shown(results)
 
 
 async def _one(results: AsyncIterator[HostResult]) -> Groups:
     """What this host alone says: there is nothing to wait for and put together."""
     async for result in results:
         yield responses(result)
+
+
+async def _whole(results: AsyncIterator[HostResult]) -> Groups:
+    """All answers as one group: who reads JSON or CSV wants one document, not the quick ones first."""
+    found = sorted([result async for result in results], key=lambda result: by_number(result.host))
+    yield [response for result in found for response in responses(result)]
 
 
 async def _shown(results: AsyncIterator[HostResult]) -> Groups:
