@@ -28,6 +28,7 @@ SHORTEST_S = 2 * SIGN_EVERY_S  # a shorter deadline would find a node silent bet
 _LONGEST_S = 30 * 24 * 3600.0
 _STALLED_S = 1.0
 _AHEAD = 16
+_MAY_STILL = "it may still do what it was asked"
 _SIGN, _PIECE, _MESSAGE = b"\0", b"\1", b"\2"
 
 Parts: TypeAlias = AsyncGenerator[bytes, None]
@@ -60,6 +61,7 @@ async def ask(
 ) -> AsyncGenerator[Arrival, None]:
     """Whole messages of the targets' answers as they arrive, and one end per target, whatever happens."""
     talks = Talks(targets, patience.silence_s, asyncio.get_running_loop().time)
+    talks.absent = {*targets} - {mesh.name, *(member.name for member in mesh.members())}
     calls = mesh.call(targets, service, request, timeout_s=_LONGEST_S)
     async with aclosing(Upcoming(calls)) as upcoming:
         while talks.waiting:
@@ -81,6 +83,7 @@ class Talks:
     def __init__(self, targets: Sequence[str], silence_s: float, now: Callable[[], float]) -> None:
         self._silence_s = silence_s
         self.now = now
+        self.absent: set[str] = set()  # who was not there to begin with
         self._began = self.now()
         self._heard = dict.fromkeys(targets, self._began)
         self._pieces: dict[str, list[bytes]] = {}
@@ -103,7 +106,8 @@ class Talks:
         self._heard[host] = self.now()
         if arrival.ending is not None:
             del self._heard[host]
-            yield self._lost(host) if arrival.ending is Ending.LOST and not arrival.error else arrival
+            is_loss = arrival.ending is Ending.LOST and host not in self.absent
+            yield self._lost(host, arrival.error) if is_loss else arrival
             return
         mark, content = arrival.payload[:1], arrival.payload[1:]
         if mark == _PIECE:
@@ -129,7 +133,7 @@ class Talks:
                 host,
                 ending=Ending.TIMED_OUT,
                 error=f'timed out: no sign of life from "{host}" for {self._silence_s:g} s',
-                hint="it may still do what it was asked; `mesh timeout` shows and sets the limit",
+                hint=f"{_MAY_STILL}; `mesh timeout` shows and sets the limit",
             )
 
     def all_lost(self) -> Iterator[Arrival]:
@@ -144,8 +148,10 @@ class Talks:
             self._heard = dict.fromkeys(self._heard, self.now())
             self._check_at = self.now() + self._silence_s
 
-    def _lost(self, host: str) -> Arrival:
-        return Arrival(host, ending=Ending.LOST, error=f'node "{host}" was lost after {self.now() - self._began:.1f} s')
+    def _lost(self, host: str, why: str = "") -> Arrival:
+        what = why or f'node "{host}" was lost'
+        error = f"{what} after {self.now() - self._began:.1f} s"
+        return Arrival(host, ending=Ending.LOST, error=error, hint=_MAY_STILL)
 
 
 class Voice(Protocol):

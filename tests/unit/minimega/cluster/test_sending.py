@@ -160,7 +160,23 @@ async def test_a_host_that_dies_in_the_middle_is_named(tmp_path: Path) -> None:
         task = asyncio.create_task(kn1.errors("mesh send all shell wait"))
         await kn2.begun.wait()
         network.crash("kn2")
-        assert await task == [("kn2", 'node "kn2" was lost')]
+        ((host, error),) = await task
+        assert host == "kn2" and error.startswith('node "kn2" was lost after ')
+
+
+async def test_a_host_cut_off_in_the_middle_is_named(tmp_path: Path) -> None:
+    async with daemons(tmp_path, "kn1", "kn2", "kn3") as (network, (kn1, kn2, kn3)):
+        kn3.go_on.set()
+        task = asyncio.create_task(kn1.groups("mesh send kn[2-3] shell wait"))
+        await kn2.begun.wait()
+        network.cut("kn1", "kn2")
+        responses = [response for group in await task for response in group]
+        assert [(one.host, one.response) for one in responses if not one.error] == [("kn3", "wait")]
+        (lost,) = [one for one in responses if one.error]
+        assert lost.host == "kn2" and lost.error.endswith("hint: it may still do what it was asked")
+        network.heal()
+        kn2.go_on.set()
+        assert await kn1.text("mesh send kn2 hostname") == "kn2: kn2"
 
 
 async def test_any_number_of_sends_at_once_and_nothing_else_waits(tmp_path: Path) -> None:
