@@ -16,11 +16,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from megatools.hostkit import proc
-from megatools.hostkit.errors import CommandFailed, MegaError, Unavailable, user_text
+from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, Unavailable, user_text
 from megatools.minimega.app import attach
 from megatools.minimega.app.client import Connection, DaemonError
 from megatools.minimega.app.demo_proof import Proof
@@ -49,8 +49,18 @@ class Narrator:
 class Demo:
     """One run of the demo in a base directory of its own."""
 
-    def __init__(self, base: Path, narrator: Narrator) -> None:
+    def __init__(
+        self,
+        base: Path,
+        narrator: Narrator,
+        *,
+        prefix: Callable[[Sequence[str]], Sequence[str]] = list,
+        flags: Sequence[str] = (),
+    ) -> None:
+        """`prefix` makes of a command line one that runs where the daemon is to live; `flags` are more of its flags."""
         self.base = base
+        self._prefix = prefix
+        self._flags = flags
         self._say = narrator.say
         self._daemon: proc.Child | None = None
         self._log = base / "daemon.log"
@@ -59,8 +69,16 @@ class Demo:
         """Start minimega and wait until its socket answers."""
         self._say(f"starting minimega in {self.base}")
         with self._log.open("wb") as log:
-            argv = [sys.executable, "-m", "megatools.minimega.app.main", "-nostdin", "-base", str(self.base)]
-            self._daemon = proc.spawn(argv, stderr=log.fileno(), stdout=log.fileno())
+            argv = [
+                sys.executable,
+                "-m",
+                "megatools.minimega.app.main",
+                "-nostdin",
+                "-base",
+                str(self.base),
+                *self._flags,
+            ]
+            self._daemon = proc.spawn(self._prefix(argv), stderr=log.fileno(), stdout=log.fileno())
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             if self._daemon.poll() is not None:
@@ -204,6 +222,14 @@ def run(*, once: bool) -> None:
     narrator.say("done")
 
 
+def _run_cluster(count: int, *, once: bool) -> None:
+    from megatools.minimega.app import demo_cluster  # which begins with this module's daemon
+
+    if not 2 <= count <= demo_cluster.MOST_HOSTS:
+        raise InvalidInput(f"a cluster of {count} hosts", hint=f"2 to {demo_cluster.MOST_HOSTS}")
+    demo_cluster.run(count, once=once)
+
+
 def _end(_number: int, _frame: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
@@ -211,11 +237,15 @@ def _end(_number: int, _frame: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program behind `scripts/demo`."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="The document's first example, for real.")
+    parser.add_argument("--cluster", type=int, metavar="N", help="N hosts on this machine, as a cluster")
     parser.add_argument("--once", action="store_true", help="verify everything, tear down and exit 0")
     asked = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _end)
     try:
-        run(once=asked.once)
+        if asked.cluster is None:
+            run(once=asked.once)
+        else:
+            _run_cluster(asked.cluster, once=asked.once)
     except (MegaError, DaemonError) as error:
         print(f"demo: {user_text(error)}", file=sys.stderr)
         return 1

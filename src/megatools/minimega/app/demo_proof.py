@@ -33,7 +33,7 @@ class Proof:
         """Raise CommandFailed or Unavailable for the first thing that is not so."""
         self._running()
         await self._pings()
-        self._page()
+        Page(self._url, self._say).prove()
         await self._console()
 
     def _running(self) -> None:
@@ -49,7 +49,21 @@ class Proof:
                 group.create_task(proc.run(["ping", "-c", "1", "-W", "10", address], timeout_s=15))
         self._say(f"verified: {len(addresses)} pings answered ({', '.join(addresses)})")
 
-    def _page(self) -> None:
+    async def _console(self) -> None:
+        row = self._rows[0]
+        word = await prove_console(self._url, row["name"], self._base / row["id"] / "cc")
+        self._say(f'verified: "{word}" typed into the console of {row["name"]} is on its screen and in the guest')
+
+
+class Page:
+    """The pages at an address with its token."""
+
+    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+        self._url = url
+        self._say = say
+
+    def prove(self) -> None:
+        """They are served, and only with the token. Raises CommandFailed."""
         target = urlsplit(self._url)
         cookie = self._visit(f"{target.path}?{target.query}", "", (302, 303, 307, 200)).getheader("Set-Cookie") or ""
         page = self._visit(target.path or "/", cookie.partition(";")[0], (200,))
@@ -66,11 +80,6 @@ class Proof:
         if response.status not in wanted:
             raise CommandFailed(f'"{path}" answers {response.status}, not {" or ".join(map(str, wanted))}')
         return response
-
-    async def _console(self) -> None:
-        row = self._rows[0]
-        word = await prove_console(self._url, row["name"], self._base / row["id"] / "cc")
-        self._say(f'verified: "{word}" typed into the console of {row["name"]} is on its screen and in the guest')
 
 
 async def prove_console(url: str, vm: str, agent_socket: Path) -> str:
