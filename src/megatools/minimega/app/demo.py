@@ -6,7 +6,6 @@ the shell; with `--once` it proves what it shows instead, and leaves nothing beh
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -20,7 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from megatools.hostkit import proc
-from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, Unavailable, user_text
+from megatools.hostkit.errors import CommandFailed, Unavailable
 from megatools.minimega.app import attach
 from megatools.minimega.app.client import Connection, DaemonError
 from megatools.minimega.app.demo_proof import Proof
@@ -220,39 +219,3 @@ def run(*, once: bool) -> None:
         finally:
             demo.close()
     narrator.say("done")
-
-
-def _run_cluster(count: int, *, once: bool) -> None:
-    from megatools.minimega.app import demo_cluster  # which begins with this module's daemon
-
-    if not 2 <= count <= demo_cluster.MOST_HOSTS:
-        raise InvalidInput(f"a cluster of {count} hosts", hint=f"2 to {demo_cluster.MOST_HOSTS}")
-    demo_cluster.run(count, once=once)
-
-
-def _end(_number: int, _frame: object) -> None:
-    sys.exit(128 + signal.SIGTERM)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program behind `scripts/demo`."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="The document's first example, for real.")
-    parser.add_argument("--cluster", type=int, metavar="N", help="N hosts on this machine, as a cluster")
-    parser.add_argument("--once", action="store_true", help="verify everything, tear down and exit 0")
-    asked = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        if asked.cluster is None:
-            run(once=asked.once)
-        else:
-            _run_cluster(asked.cluster, once=asked.once)
-    except (MegaError, DaemonError) as error:
-        print(f"demo: {user_text(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
