@@ -53,8 +53,8 @@ def deployment(settings: Settings, host: str, store: CredentialStore) -> Deploym
     return Deployment(
         here=host,
         defaults=flags,
-        base=settings.base,
-        cluster_dir=settings.cluster_dir,
+        base=Settings().base,
+        cluster_dir=Settings().cluster_dir,
         cache=_cache(),
         enroller=enroller,
     )

@@ -89,8 +89,8 @@ class Enroller(Protocol):
 class Deployment:
     """What deployments from here use: `deploy flags|stdout|stderr` change it.
 
-    `defaults` are the flags of a new daemon; `cluster_dir` is where it keeps its credentials; without `enroller` (an
-    open mesh) none are given.
+    `defaults` are the flags of a new daemon, `base` and `cluster_dir` what it takes where they name none; credentials
+    come from `enroller`, None in an open mesh.
     """
 
     here: str
