@@ -46,7 +46,7 @@ function shape(tag, attributes) {
 
 function draw(hosts) {
   const mesh = at("mesh");
-  mesh.hidden = hosts.length < 2 || hosts.length > 64;
+  mesh.toggleAttribute("hidden", hosts.length < 2 || hosts.length > 64); // an SVG element has no property for it
   const places = new Map(hosts.map((host, number) => {
     const angle = (2 * Math.PI * number) / hosts.length - Math.PI / 2;
     return [host.name, { x: 310 + 230 * Math.cos(angle), y: 145 + 110 * Math.sin(angle) }];
