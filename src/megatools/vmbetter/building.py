@@ -193,19 +193,25 @@ class _Build:
         found = self._cache.find("images", key) if self._asked.use_cache else None
         if found is not None:
             self._say.step(target.name, "unchanged, from the cache")
+            self._warn(target, found)
             return found
         self._say.step(target.name, "packing")
         folder = workspace / f"target-{target.name}"
         folder.mkdir()
         with stage(target.name):
             made = target.make(finished, folder, epoch=epoch)
-            for warning in made.warnings:
-                self._say.warn(target.name, warning)
             about = f"{self._config.resolve()} {target.name}"
-            notes = {"unpacked": str(made.unpacked_bytes), "for": about, **made.notes}
+            warnings = msgspec.json.encode(made.warnings).decode()
+            notes = {"unpacked": str(made.unpacked_bytes), "for": about, "warnings": warnings, **made.notes}
             entry = self._cache.publish("images", key, made.files, notes)
+        self._warn(target, entry)
         self._cache.retire("images", about, keep=_IMAGES_KEPT)
         return entry
+
+    def _warn(self, target: Target, entry: Entry) -> None:
+        """What is wrong with an image is wrong with the one from the cache too."""
+        for warning in msgspec.json.decode(entry.notes.get("warnings", "[]"), type=list[str]):
+            self._say.warn(target.name, warning)
 
 
 @contextlib.contextmanager

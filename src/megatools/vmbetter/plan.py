@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from megatools.vmbetter.cache import key_of
 
+IMAGE_FORMAT = 2  # to be raised when what is kept of an image comes to hold something else
 TREE_FORMAT = 2  # to be raised when overlays or postbuild scripts come to mean something else
 
 
@@ -27,4 +28,4 @@ def postbuild_key(below: str, scripts: list[str]) -> str:
 
 def image_key(tree: str, target: str, identity: object, *, epoch: int) -> str:
     """The key of a target made from a tree; `identity` is all that decides it beside the tree."""
-    return key_of("image", tree, target, identity, epoch)
+    return key_of("image", IMAGE_FORMAT, tree, target, identity, epoch)

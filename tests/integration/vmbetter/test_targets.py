@@ -117,6 +117,9 @@ def test_extended_attributes_reach_every_target_or_are_told(tmp_path: Path) -> N
     told = 'the initrd cannot set the file capabilities of "/etc/made/set" (cap_setuid=ep), "/etc/marked"'
     assert f'{told} (cap_net_raw=p): that needs the package "libcap2-bin"' in said
     assert 'an initrd has no extended attributes, those of "/etc/marked" (user.note) are lost' in said
+    again = vmbetter("--initrd", "x.conf", directory=tmp_path).stderr.decode()
+    assert "unchanged, from the cache" in again
+    assert told in again
 
 
 def of_file(path: Path) -> dict[str, bytes]:
