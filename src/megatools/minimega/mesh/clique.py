@@ -1,6 +1,6 @@
 """The mesh for real: Zenoh peers that all know each other, in an engine process that this keeps running.
 
-Put together by `app`; satisfies `mesh.mesh.Mesh`. Decision 0018 has the reasons and the measurements. ::
+Put together by `app`; satisfies `mesh.mesh.Mesh`. Decision 20 has the reasons and the measurements. ::
 
     call --> Call ----Ask----> engine process ==== other engines ==== engine process --> Answering --> handlers
                <--Replied/Finished--                                    <----Answer----

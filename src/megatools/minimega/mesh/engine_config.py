@@ -1,6 +1,6 @@
 """The engine's configuration: what we know of a mesh, as the JSON that Zenoh reads. Pure.
 
-Called by `mesh.clique`. Why each value is what it is stands beside it; measurements are in decision 0018.
+Called by `mesh.clique`. Why each value is what it is stands beside it; measurements are in decision 20.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ For `net.tunnels`, which says which ones there shall be. How a tunnel is made de
     datapath in userspace      a device of the kernel (hostkit.tunnels) as a plain port; one VXLAN device for all ends
 
 Ports of a namespace's mesh are protected: what comes in from one host is never passed to another, so a full mesh has
-no loops (decision 0023). A tunnel is acknowledged once it is checked and journaled; a crash leaves nothing half made.
+no loops (decision 21). A tunnel is acknowledged once it is checked and journaled; a crash leaves nothing half made.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TunnelPorts:
     async def make(self, database: Database, span: Span, local: str, *, meshed: bool) -> str:
         """Make a tunnel from our address on a bridge that exists; returns its name. Raises as `tunnels.create` does."""
         plain = await is_in_userspace(database, span.bridge)
-        if meshed and not await database.has_protected_ports():  # rapid spanning tree is no way out: decision 0023
+        if meshed and not await database.has_protected_ports():  # rapid spanning tree is no way out: decision 21
             what = "this Open vSwitch is too old to join several hosts: it has no protected ports"
             raise Unavailable(what, hint="use a newer one, or single tunnels in a line or a star: bridge tunnel")
         name = await self._new_name(database, span.kind)
