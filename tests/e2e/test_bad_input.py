@@ -165,7 +165,7 @@ REFUSED = [
     ("log file /no/such/directory/file", "/no/such/directory/file", ""),
     # words of later versions
     ("cc exec true", 'not available yet: "cc"', None),
-    ("mesh_status", 'not available yet: "mesh_status"', None),
+    ("ksm enable", 'not available yet: "ksm"', None),
 ]
 
 
