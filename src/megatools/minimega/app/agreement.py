@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.app.councils import Councils
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.replication import Replication
 from megatools.minimega.cluster.settling import Settling, Ways
 from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.namespace.following import Follower
 from megatools.minimega.namespace.namespaces import Namespaces
+from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
 from megatools.minimega.vm.fleet import Fleet
@@ -26,6 +28,7 @@ class Agreement:
     follower: Follower
     fences: Fences
     settling: Settling
+    councils: Councils
     supervisor: Supervisor
 
     @classmethod
@@ -38,16 +41,25 @@ class Agreement:
         namespaces: Namespaces,
         fleet: Fleet,
         ways: Ways,
+        vlans: Vlans,
     ) -> Self:
         """All of it for one daemon."""
         fences = Fences(shared, fleet, mesh.name)
         replication = Replication(mesh, shared, journal, supervisor)
-        settling = Settling(namespaces.membership, ways, lambda: not mesh.members())
-        return cls(shared, replication, Follower(namespaces), fences, settling, supervisor)
+        membership = namespaces.membership
+        settling = Settling(membership, ways, lambda: not mesh.members())
+        councils = Councils.of(mesh, journal, supervisor, replication, membership, vlans)
+        return cls(shared, replication, Follower(namespaces), fences, settling, councils, supervisor)
 
     def start(self) -> None:
         """Carry records, and act on them; call once all of this host is recovered."""
         self.replication.start()
+        self.councils.start(self.supervisor)
         self.supervisor.start("follow namespaces", self.follower.run())
         self.supervisor.start("obey fences", self.fences.run())
         self.supervisor.start("join bridges", self.settling.run())
+
+    async def leave(self) -> None:
+        """This host is told to quit: the others need not wait for it any more, and are told so."""
+        await self.councils.roster.leave()
+        await self.replication.tell(self.councils.roster.entries())

@@ -115,7 +115,7 @@ class Parts:
             self.programs.close(),
         ]
         if remove:
-            steps.append(self.namespaces.forget())
+            steps = [self.agreement.leave(), *steps, self.namespaces.forget()]
         for step in steps:
             try:
                 await step
@@ -138,7 +138,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         shared = Shared(journal, host)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
         namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
-        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, stack.joining)
+        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, stack.joining, stack.vlans)
         programs = Programs(supervisor, home.base / "background")
         library = Library(mesh, FileStore(home.files), supervisor)
         handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement)
@@ -153,7 +153,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler), Bridging(hosts, membership))
-        cluster = make_cluster(settings, credentials, mesh, shared, supervisor)
+        cluster = make_cluster(settings, credentials, mesh, agreement, supervisor)
         others = (library, control_of_mesh, deployment(settings, host, credentials), cluster)
         services = Services(*doors, active, web, control, logs, home.files, *others)
         interpreter = Interpreter(

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from megatools.hostkit.errors import InvalidState
+from megatools.hostkit.ranges import compress, expand
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.cluster.roll import NodeRow, Roll, StatusRow
+from megatools.minimega.cluster.roster import Roster
 from megatools.minimega.mesh.credentials import CredentialStore
 from megatools.minimega.mesh.enrolment import Enrolment
 from megatools.minimega.mesh.issuing import found_cluster
@@ -30,6 +33,7 @@ class ClusterControl:
     roll: Roll
     enrolment: Enrolment
     revocations: Revocations
+    roster: Roster
     address: Callable[[], str]
 
     def start(self, supervisor: Supervisor) -> None:
@@ -67,9 +71,20 @@ class ClusterControl:
     async def revoke(self, name: str) -> str:
         """Take a node's certificates away, everywhere. Raises NotFound, InvalidInput, InvalidState."""
         late = await self.revocations.revoke(self.roll.to_revoke(name))
+        if name in self.roster.others():
+            await self.roster.forget(name)
         if not late:
             return ""
         return f'not heard by {", ".join(late)} yet: they learn it before they serve "{name}" again'
+
+    async def forget(self, text: str) -> None:
+        """Give hosts up that will not come back. Raises NotFound, InvalidInput, InvalidState (one is there)."""
+        names = expand(text)
+        there = [member.name for member in self.mesh.members() if member.name in names]
+        if there:
+            raise InvalidState(f"{compress(there)} is in the mesh", hint="quit there, or revoke it")
+        for name in names:
+            await self.roster.forget(name)
 
     def rows(self) -> list[NodeRow]:
         """Who is enrolled."""

@@ -137,12 +137,6 @@ class Round:
         return max(told, key=lambda decree: decree.ballot, default=None)
 
     @property
-    def standing(self) -> Decree | None:
-        """The base, unless it is an ended table that has passed: then there is nothing to build upon."""
-        base = self.base
-        return None if base is not None and base.table.ended and self.base_has_passed else base
-
-    @property
     def base_has_passed(self) -> bool:
         """Whether the base itself is known to have passed."""
         base = self.base
@@ -155,22 +149,31 @@ class Round:
         return frozenset(names | {self.ballot.node, *self.founders.names})
 
     @property
+    def promised(self) -> Mapping[str, str]:
+        """Who promised, with the ids of their journals."""
+        return {host: id for host, (id, _) in self.promises.items()}
+
+    @property
     def may_propose(self) -> bool:
         """Whether enough have promised."""
-        voters = {host: id for host, (id, _) in self.promises.items()}
-        return all(enough(council, voters, self.gone) for council in self._deciding)
+        return all(enough(council, self.promised, self.gone) for council in self._deciding)
+
+    def lacking(self, voters: Mapping[str, str]) -> Council:
+        """A council that these cannot decide for; the first when there is none."""
+        councils = self._deciding if self.decree is None else self.decree.councils
+        return next((council for council in councils if not enough(council, voters, self.gone)), councils[0])
 
     @property
     def strangers(self) -> list[Table]:
         """Tables of other origin that hosts told of: begun elsewhere under the same name."""
-        standing = self.standing
-        told = [decree.table for _, decree in self.promises.values() if decree is not None and not decree.table.ended]
-        return [table for table in told if standing is not None and table.founded != standing.table.founded]
+        base = self.base
+        told = [decree.table for _, decree in self.promises.values() if decree is not None]
+        return [table for table in told if base is not None and table.founded != base.table.founded]
 
     @property
     def _deciding(self) -> tuple[Council, ...]:
-        standing = self.standing
-        return (self.founders,) if standing is None else standing.councils
+        base = self.base
+        return (self.founders,) if base is None else base.councils
 
     # ---- the decree
 
@@ -191,20 +194,20 @@ class Round:
         return decree is not None and all(enough(council, self.votes, self.gone) for council in decree.councils)
 
     def _succession(self, wanted: Sequence[str]) -> tuple[Council, Council | None]:
-        standing = self.standing
-        if standing is None:
+        base = self.base
+        if base is None:
             return self._named(self.founders), None
-        council = self._named(standing.council)
-        if standing.former is not None:
-            return council, None if self._joint_has_passed(standing) else standing.former
+        council = self._named(base.council)
+        if base.former is not None:
+            return council, None if self._joint_has_passed(base) else base.former
         later = self._later(council, wanted)
         return (council, None) if later is None else (later, council)
 
-    def _joint_has_passed(self, standing: Decree) -> bool:
+    def _joint_has_passed(self, base: Decree) -> bool:
         passed = self.passed
-        if passed is None or passed.table.founded != standing.table.founded:
+        if passed is None or passed.table.founded != base.table.founded:
             return False
-        return passed.council.epoch == standing.council.epoch
+        return passed.council.epoch == base.council.epoch
 
     def _named(self, council: Council) -> Council:
         """A council with the ids of those who answered for the first time."""

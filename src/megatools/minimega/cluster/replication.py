@@ -13,6 +13,7 @@ A node that does not take what is pushed is not waited for: it is compared with 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import Counter
@@ -31,6 +32,7 @@ from megatools.minimega.state.shared import TOMBSTONE_MS, Entry, Shared
 _log = logging.getLogger(__name__)
 _KIND, _ID = "shared-sync", "this node"
 _PERIOD_S = 10.0
+_FAREWELL_S = 1.0
 _PARTNERS = 3
 _TOGETHER_S = 0.02
 _UNANSWERED = 4
@@ -64,6 +66,7 @@ class Replication:
         self._written = asyncio.Event()
         self._random = random.Random()
         self._synced = Synced()
+        self.company = asyncio.Event()  # somebody else was there
 
     def start(self) -> None:
         """Serve, listen and carry, until the supervisor ends."""
@@ -87,6 +90,16 @@ class Replication:
             return not late and all(met.result() for met in waiting)
         return not node or node == self._mesh.name
 
+    async def tell(self, entries: Sequence[Entry]) -> None:
+        """Send records to everybody who is there, and wait until they have them, a moment at most."""
+        members = [member.name for member in self._mesh.members() if not member.doubled]
+        if not members or not entries:
+            return
+        with contextlib.suppress(TimeoutError):  # who does not hear it now compares later, or with others
+            async with asyncio.timeout(_FAREWELL_S):
+                for batch in batches(entries):
+                    await self._send(members, batch)
+
     # ---- members
 
     async def _listen(self) -> None:
@@ -109,6 +122,7 @@ class Replication:
     def _meet(self, node: str) -> None:
         before = self._met.get(node)
         if before is None or before.done():
+            self.company.set()
             self._met[node] = asyncio.get_running_loop().create_future()
             self._unanswered.pop(node, None)
             self._supervisor.start(f"shared records: meet {node}", self._greet(node, self._met[node]))

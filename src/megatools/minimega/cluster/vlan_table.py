@@ -21,7 +21,7 @@ from megatools.minimega.state.stamps import ZERO, Stamp
 class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     """A namespace's VLANs; `founded` tells tables apart that were begun in different places under one name.
 
-    `next` is the number tried first; `blacklist` is never given out; an ended table counts as none.
+    `next` is the number tried first; `blacklist` is never given out.
     """
 
     founded: Stamp = ZERO
@@ -29,7 +29,6 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     range: Range | None = None
     blacklist: tuple[int, ...] = ()
     next: int = 0
-    ended: bool = False
 
 
 class Allocate(msgspec.Struct, frozen=True, tag=True):
@@ -76,11 +75,7 @@ class SetHosts(msgspec.Struct, frozen=True, tag=True):
     hosts: tuple[str, ...]
 
 
-class End(msgspec.Struct, frozen=True, tag=True):
-    """The namespace is destroyed: drop everything."""
-
-
-Change: TypeAlias = Allocate | AddAlias | Adopt | SetRange | Blacklist | Clear | SetHosts | End
+Change: TypeAlias = Allocate | AddAlias | Adopt | SetRange | Blacklist | Clear | SetHosts
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,8 +120,6 @@ def apply(table: Table, change: Change, around: Surroundings, *, again: bool = F
             return _clear(table, prefix), Outcome()
         case SetHosts():
             return table, Outcome()
-        case End():
-            return Table(founded=table.founded, ended=True), Outcome()
 
 
 def _clear(table: Table, prefix: str | None) -> Table:

@@ -83,6 +83,20 @@ async def cluster_leave(call: Cmd) -> None:
     await call.services.cluster.leave()
 
 
+@family.command("cluster forget <hosts>", suggest={"hosts": "host"})
+async def cluster_forget(call: Cmd, hosts: str) -> None:
+    """Give hosts up that are away and will not come back
+
+    Names of VLANs are agreed on by a majority of the hosts, those that are away included: who says `quit` is counted no
+    longer, who broke down for good is until somebody says so here. Never say it of hosts that still run, cut off: both
+    sides could give out the same numbers. One that comes back after all is counted again.
+
+        cluster forget kn3
+        cluster forget kn[5-8]
+    """
+    await call.services.cluster.forget(hosts)
+
+
 @family.command("cluster list", effect=Effect.NONE)
 async def cluster_list(call: Cmd) -> Table:
     """List the nodes that were enrolled, whether they are connected, and who was revoked"""

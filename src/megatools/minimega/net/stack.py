@@ -91,7 +91,7 @@ class NetworkStack:
         await self.dhcp.kill(namespace, "all")
         await self.host_taps.delete(namespace, "all")
         await self.tunnels.leave(namespace)
-        await self.vlans.clear(namespace)
+        await self.vlans.leave(namespace)
 
     async def close(self, *, remove: bool) -> None:
         """Let go of everything; with `remove` (quit) take it all down: servers, taps, tunnels, trunks, ports, our empty
@@ -105,7 +105,7 @@ class NetworkStack:
         await self.network.close(remove=remove)
         await self._switch.close(remove=remove)
         if remove:
-            await self.vlans.clear_all()
+            await self.vlans.leave_all()
 
     def _guest_mtu(self, address: str) -> int:
         """The longest packet that passes all tunnels of the bridge a host tap with this address is on; 0: any."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Protocol
 
 import msgspec
 
@@ -15,6 +17,47 @@ class Range(msgspec.Struct, frozen=True):
 
     low: int
     high: int
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What the hosts of a namespace agreed on about its VLANs, as this host last heard; `next` is tried first."""
+
+    aliases: Mapping[str, int] = field(default_factory=dict[str, int])
+    range: Range | None = None
+    blacklist: Collection[int] = ()
+    next: int = 0
+
+
+class Decider(Protocol):
+    """Who decides about the VLANs of namespaces in which other hosts have a say; `app` puts `cluster` here.
+
+    Everything raises Unavailable when too few of the namespace's hosts can be reached.
+    """
+
+    def decides(self, namespace: str) -> bool:
+        """Whether other hosts have a say."""
+        ...
+
+    async def allocate(self, namespace: str, name: str) -> int:
+        """The number of a name, given on first use."""
+        ...
+
+    async def add(self, namespace: str, alias: str, number: int) -> None:
+        """Give a number a name. Raises AlreadyExists."""
+        ...
+
+    async def set_range(self, namespace: str, own: Range) -> None:
+        """Give out numbers of this range from now on."""
+        ...
+
+    async def blacklist(self, namespace: str, number: int) -> None:
+        """Never give out a number."""
+        ...
+
+    async def clear(self, namespace: str, prefix: str | None) -> None:
+        """Drop names by prefix; without one also the range and the blacklist."""
+        ...
 
 
 def free_number(start: int, own: Range, unusable: Collection[int], reserved: Iterable[Range]) -> int | None:

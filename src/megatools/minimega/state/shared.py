@@ -90,8 +90,10 @@ class Shared:
         """A record as it was written, or its tombstone."""
         return self._entries.get(kind, {}).get(id)
 
-    def entries(self) -> Sequence[Entry]:
-        """Everything, tombstones included."""
+    def entries(self, kind: str = "") -> Sequence[Entry]:
+        """Everything, or everything of a kind, tombstones included."""
+        if kind:
+            return list(self._entries.get(kind, {}).values())
         return [entry for kind in self._entries.values() for entry in kind.values()]
 
     # ---- write

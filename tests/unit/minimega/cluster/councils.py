@@ -229,8 +229,8 @@ class Cluster(RuleBasedStateMachine):
 
     def propose(self, node: Node, round_: Round, change: Change) -> None:
         """Change what was told, and ask for votes."""
-        standing = round_.standing
-        table = Table(founded=round_.ballot) if standing is None else standing.table
+        base = round_.base
+        table = Table(founded=round_.ballot) if base is None else base.table
         for stranger in round_.strangers:
             table = adopt(table, stranger.aliases)
         table, _ = apply(table, change, AROUND)

@@ -140,8 +140,9 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     shared = Shared(journal, mesh.name)
     membership = Membership(shared, mesh.name, lambda: [member.name for member in mesh.members()])
     ways = FakeWays(mesh.name)
-    namespaces = Namespaces(journal, membership, fleet, Vlans(journal), (fleet.destroy, ways.release))
-    agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, ways)
+    vlans = Vlans(journal)
+    namespaces = Namespaces(journal, membership, fleet, vlans, (fleet.destroy, ways.release))
+    agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, ways, vlans)
     begun, go_on = asyncio.Event(), asyncio.Event()
     of_vms = vm_handlers(fleet)
     handlers = {

@@ -1,0 +1,109 @@
+"""Three hosts without a head give numbers to names of VLANs: at once, apart, and together again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.cluster import Cluster, cluster, mesh_size
+from tests.support.daemon import Daemon
+from tests.support.requires import requires
+
+pytestmark = [pytest.mark.root, requires("ip", "unshare", "ovs-vswitchd", "ovsdb-server")]
+
+
+@pytest.fixture(scope="module")
+def knights() -> Iterator[Cluster]:
+    """Three daemons of an open mesh that notice soon when one is gone."""
+    with cluster(3, flags=["-mesh-open", "-msa", "2"]) as found:
+        found.start()
+        found.wait_for_members()
+        yield found
+
+
+def aliases(daemon: Daemon, namespace: str = "minimega") -> dict[str, str]:
+    """The names of VLANs a host shows, and their numbers."""
+    return {row["alias"]: row["vlan"] for row in daemon.rows(f"namespace {namespace} vlans")}
+
+
+def agreed(knights: Cluster, names: set[str], namespace: str = "minimega") -> dict[str, str]:
+    """What all hosts show, once they show the same and it has these names."""
+    wanted: list[dict[str, str]] = []
+
+    def same() -> bool:
+        wanted[:] = [aliases(daemon, namespace) for daemon in knights.daemons]
+        return all(each == wanted[0] and set(each) == names for each in wanted)
+
+    wait(same, lambda: f"{wanted}")
+    return wanted[0]
+
+
+def wait(condition: Callable[[], bool], told: Callable[[], str]) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.1)
+
+
+def tap(daemon: Daemon, vlan: str) -> str:
+    """Use a VLAN on a host, which gives it a number if it has none."""
+    return daemon.ask(f"tap create {vlan}")
+
+
+def test_names_given_on_all_hosts_at_once_are_the_same_everywhere(knights: Cluster) -> None:
+    names = [f"net{number}" for number in range(4)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(tap, knights.daemons * 4, [name for name in names for _ in knights.daemons]))
+    numbers = agreed(knights, set(names))
+    assert len(set(numbers.values())) == 4
+    tags = [{row["vlan"] for row in daemon.rows("tap")} for daemon in knights.daemons]
+    assert tags[0] == tags[1] == tags[2] == {f"{name} ({number})" for name, number in numbers.items()}
+
+
+def test_a_name_given_over_the_mesh_is_one_network(knights: Cluster) -> None:
+    before = set(aliases(knights.daemons[0]))
+    knights.daemons[0].ask("mesh send all tap create lan")
+    agreed(knights, before | {"lan"})
+    knights.daemons[2].ask("vlans add dmz 700")
+    assert "alias already in use" in knights.daemons[0].refused("vlans add dmz 701")
+    assert agreed(knights, before | {"lan", "dmz"})["dmz"] == "700"
+    knights.daemons[1].ask("clear vlans dm")
+    agreed(knights, before | {"lan"})
+
+
+def test_the_smaller_side_says_so_and_all_agree_once_healed(knights: Cluster) -> None:
+    before = aliases(knights.daemons[0])
+    alone = knights.daemons[2]
+    knights.cut(2)
+    try:
+        wait(lambda: mesh_size(alone) == 1 and mesh_size(knights.daemons[0]) == 2, lambda: "nobody noticed")
+        refused = alone.refused("tap create apart")
+        assert "cannot agree on VLANs: kn3 of kn[1-3] answered" in refused
+        assert "a VLAN number, such as 300" in refused
+        tap(alone, next(iter(before)))
+        tap(alone, "300")
+        tap(knights.daemons[1], "apart")
+        assert "apart" in aliases(knights.daemons[1])
+    finally:
+        knights.mend(2)
+    knights.wait_for_members()
+    numbers = agreed(knights, {*before, "apart"})
+    assert numbers.items() >= before.items()
+    tap(alone, "apart")
+    assert agreed(knights, {*before, "apart"}) == numbers
+
+
+def test_who_quits_is_waited_for_no_longer_and_who_comes_back_knows_all(knights: Cluster) -> None:
+    before = aliases(knights.daemons[0])
+    for index in (1, 2):
+        assert knights.daemons[index].quit() == 0
+    first = knights.daemons[0]
+    wait(lambda: mesh_size(first) == 1, lambda: "nobody noticed")
+    tap(first, "later")
+    knights.start(1, 2)
+    knights.wait_for_members()
+    assert agreed(knights, {*before, "later"}).items() >= before.items()
