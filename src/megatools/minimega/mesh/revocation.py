@@ -160,8 +160,11 @@ class Revocations:
     # who comes
 
     async def _listen(self) -> None:
+        self._look()  # nobody comes unseen: what follows listens before it waits
         async with aclosing(self._mesh.events()) as events:  # type: ignore[type-var]
-            async for _ in events:
+            async for event in events:
+                if not event.joined:
+                    self._part(event.member.id)  # it may be there again, and know more
                 self._look()
 
     def _look(self) -> None:
@@ -170,13 +173,18 @@ class Revocations:
         if self._mesh.status().security != "tls":
             members = {}
         for identity in [identity for identity in self._settling if identity not in members]:
-            for tasks in (self._settling, self._asking):
-                tasks.pop(identity).cancel()
+            self._part(identity)
         for identity, name in members.items():
             if identity not in self._settling:
                 self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(name))
                 self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle())
                 self._came.set()
+
+    def _part(self, identity: str) -> None:
+        for tasks in (self._settling, self._asking):
+            task = tasks.pop(identity, None)
+            if task is not None:
+                task.cancel()
 
     async def _settle(self) -> None:
         """Until all that should be there are, or enough time has passed; and those that are have answered."""

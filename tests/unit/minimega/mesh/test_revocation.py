@@ -1,0 +1,213 @@
+"""Revocations: believed only from nodes that may do everything, passed on by anyone, known before anybody is served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from megatools.hostkit.clock import FakeClock
+from megatools.hostkit.errors import InvalidState
+from megatools.hostkit.tasks import Supervisor
+from megatools.minimega.mesh import revocation
+from megatools.minimega.mesh.credentials import CredentialStore, Revocation
+from megatools.minimega.mesh.gate import Gate
+from megatools.minimega.mesh.issuing import Authority, found_cluster
+from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
+from megatools.minimega.mesh.mesh import MeshStatus, Role
+from megatools.minimega.mesh.revocation import Revocations, believed, signed
+
+
+class Cluster:
+    """An authority, and nodes of a mesh in memory that hold certificates."""
+
+    def __init__(self, directory: Path, supervisor: Supervisor) -> None:
+        self.directory = directory
+        self.supervisor = supervisor
+        self.network = MemoryNetwork()
+        self.clock = FakeClock()
+        self.expected: Collection[str] = ()
+        self.authority: Authority = found_cluster(self.store("kn0"), "", ())
+
+    def store(self, name: str) -> CredentialStore:
+        return CredentialStore(self.directory / name, name, self.clock)
+
+    def node(self, name: str, role: Role = Role.FULL, namespace: str = "") -> Node:
+        store = self.store(name)
+        if not store.is_member:
+            store.save(self.authority.credentials(name, role, namespace))
+        return Node(self, store)
+
+    def entry(self, name: str) -> Revocation:
+        known = self.authority.member(name)
+        assert known is not None
+        return known.revocation(self.clock.now())
+
+
+class Node:
+    """A node that is in the mesh."""
+
+    def __init__(self, cluster: Cluster, store: CredentialStore) -> None:
+        self.store = store
+        self.mesh: MemoryMesh = cluster.network.join(store.host)
+        self.mesh.status = lambda: MeshStatus("tls", "clique", "memory", 0)  # type: ignore[method-assign]
+        self.gate = Gate()
+        self.part = Revocations(self.mesh, store, cluster.supervisor, self.gate, lambda: cluster.expected)
+        self.part.start()
+
+    def knows(self, name: str) -> bool:
+        return any(entry.name == name for entry in self.store.revoked.values())
+
+
+@asynccontextmanager
+async def in_memory(directory: Path) -> AsyncIterator[Cluster]:
+    async with Supervisor("test") as supervisor:
+        yield Cluster(directory, supervisor)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with in_memory(tmp_path) as found:
+        yield found
+
+
+async def until(node: Node, name: str) -> None:
+    async with asyncio.timeout(10):
+        while not node.knows(name):
+            await asyncio.sleep(0)
+
+
+async def test_all_members_know_at_once(cluster: Cluster) -> None:
+    one, two, three = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    assert await one.part.revoke([cluster.entry("kn2")]) == []
+    assert one.knows("kn2") and two.knows("kn2")
+    assert three.knows("kn2")  # it need not wonder
+
+
+async def test_a_member_that_does_not_answer_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "_ASK_S", 0.01)
+    one, _, _ = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    cluster.network.hanging.add("kn1")
+    assert await one.part.revoke([cluster.entry("kn2")]) == ["kn1"]
+
+
+async def test_who_comes_learns_and_brings(cluster: Cluster) -> None:
+    cluster.authority.credentials("old1")
+    cluster.authority.credentials("old2")
+    one, two = cluster.node("kn0"), cluster.node("kn1")
+    cluster.network.cut("kn0", "kn1")
+    await one.part.revoke([cluster.entry("old1")])
+    await two.part.revoke([cluster.entry("old2")])
+    assert not two.knows("old1") and not one.knows("old2")
+    cluster.network.mend("kn0", "kn1")
+    await until(two, "old1")
+    await until(one, "old2")
+
+
+async def test_limited_nodes_may_not_revoke(cluster: Cluster) -> None:
+    victim = cluster.node("kn1")
+    for name, role, namespace in (("reader", Role.READ_ONLY, ""), ("tenant", Role.FULL, "red")):
+        limited = cluster.node(name, role, namespace)
+        with pytest.raises(InvalidState, match="may not revoke"):
+            await limited.part.revoke([cluster.entry("kn1")])
+        own = limited.store.load()
+        assert own is not None
+        limited.store.revoke([signed(cluster.entry("kn1"), own)])  # it says so all the same
+    newcomer = cluster.node("kn2")
+    await newcomer.part.admitted("reader")
+    assert not newcomer.knows("kn1") and not victim.knows("kn1")
+
+
+def test_only_what_a_full_node_signed_is_believed(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = CredentialStore(tmp_path / "kn0", "kn0", clock)
+    authority = found_cluster(store, "", ())
+    own = store.load()
+    assert own is not None
+    full, reader = authority.credentials("full"), authority.credentials("reader", Role.READ_ONLY)
+    other = found_cluster(CredentialStore(tmp_path / "other", "full", clock), "", ()).credentials("full2")
+    entry = Revocation("abc", "kn9", "kn9#abc", 5)
+    good = signed(entry, full)
+    assert believed([good], own) == [good]
+    for bad in (
+        entry,
+        signed(entry, reader),
+        signed(entry, other),
+        msgspec.structs.replace(good, serial="abd"),
+        msgspec.structs.replace(good, name="kn8"),
+        msgspec.structs.replace(good, common_name="kn8#abc"),
+        msgspec.structs.replace(good, proof=b"nonsense"),
+    ):
+        assert believed([bad], own) == []
+
+
+def test_a_revocation_outlives_who_made_it(tmp_path: Path) -> None:
+    store = CredentialStore(tmp_path / "kn0", "kn0", FakeClock())
+    authority = found_cluster(store, "", ())
+    own, maker = store.load(), authority.credentials("kn1")
+    assert own is not None
+    made = signed(Revocation("abc", "kn9", "kn9#abc", 5), maker)
+    known = authority.member("kn1")
+    assert known is not None
+    store.revoke([known.revocation(store.clock.now())])
+    assert believed([made], own) == [made]
+
+
+# the gate
+
+
+async def test_who_came_is_served_once_those_there_have_answered(cluster: Cluster) -> None:
+    """kn2 was away while kn1 was revoked: it knows before it serves kn1, and needs to ask no more later."""
+    cluster.expected = ("kn0", "kn1", "kn2")
+    one, _ = cluster.node("kn0"), cluster.node("kn1")
+    await one.part.revoke([cluster.entry("kn1")])
+    returned = cluster.node("kn2")
+    assert await returned.gate.passed("kn1", "run")
+    assert returned.knows("kn1")
+    assert not await returned.gate.passed("kn1", "run")
+
+
+async def test_those_that_should_be_there_are_waited_for(cluster: Cluster) -> None:
+    """kn1 comes first: it is held until kn0, which is expected, is there too."""
+    cluster.expected = ("kn0", "kn1", "kn2")
+    one, bad = cluster.node("kn0"), cluster.node("kn1")
+    await one.part.revoke([cluster.entry("kn1")])
+    bad.store.forget()
+    cluster.network.join("kn2")
+    cluster.network.cut("kn0", "kn2")
+    returned = cluster.node("kn2")
+    cluster.network.cut("kn0", "kn2")
+    held = asyncio.create_task(returned.gate.passed("kn1", "run"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not held.done()
+    cluster.network.mend("kn0", "kn2")
+    async with asyncio.timeout(10):
+        assert await held
+    assert returned.knows("kn1")
+
+
+async def test_nobody_waits_for_ever(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "_ASK_S", 0.02)
+    monkeypatch.setattr(revocation, "_SETTLE_S", 0.02)
+    cluster.expected = ("kn0", "kn1", "gone")
+    one, _ = cluster.node("kn0"), cluster.node("kn1")
+    cluster.network.hanging.add("kn1")
+    async with asyncio.timeout(5):
+        assert await one.gate.passed("kn1", "run")
+        assert await one.gate.passed("stranger", "run")  # asks before it was seen
+
+
+async def test_what_the_gate_waits_for_passes_it(cluster: Cluster) -> None:
+    one = cluster.node("kn0")
+    assert not await one.gate.passed("stranger", revocation.SERVICE)
+
+
+async def test_without_certificates_nobody_is_held(cluster: Cluster) -> None:
+    one = cluster.node("kn0")
+    one.mesh.status = lambda: MeshStatus("open", "clique", "memory", 0)  # type: ignore[method-assign]
+    assert not await one.gate.passed("stranger", "run")
