@@ -129,11 +129,15 @@ def cluster(
     flags: Sequence[str] = (),
     flags_of: Callable[[int], Sequence[str]] | None = None,
     trunk: bool = False,
+    name: str = "kn",
 ) -> Iterator[Cluster]:
-    """Daemons, not started yet, on `count` hosts; `flags_of` adds flags by index. All they made is removed."""
+    """Daemons, not started yet, on `count` hosts; `flags_of` adds flags by index. All they made is removed.
+
+    Hosts are called `name` and a number.
+    """
     root = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
     try:
-        with hosts.lab(count, trunk=trunk) as lab:
+        with hosts.lab(count, trunk=trunk, name=name) as lab:
             daemons: list[Daemon] = []
             for index, host in enumerate(lab.hosts):
                 place = root / str(index + 1)

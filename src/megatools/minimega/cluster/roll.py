@@ -7,6 +7,7 @@ revoke. `enrolling` acts on it; it works without a daemon too, then with what is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from megatools.hostkit.errors import InvalidInput, MegaError, NotFound, chain_text
 from megatools.hostkit.ranges import by_number
 from megatools.minimega.mesh.credentials import RENEW_BEFORE, Credentials, CredentialStore, Revocation
-from megatools.minimega.mesh.issuing import Issued, open_authority
+from megatools.minimega.mesh.issuing import Issued, issued_of, open_authority
 from megatools.minimega.state.shared import Shared
 
 KIND = "enrolled"
@@ -63,7 +64,9 @@ class Roll:
 
     def certificates(self) -> Sequence[Issued]:
         """All that have not expired, revoked ones among them, oldest first. Raises Corrupt, PermissionDenied."""
-        known = {} if self._shared is None else dict(self._shared.all(KIND, Issued))
+        own = self._own()
+        known = {} if own is None else {own.serial: own}
+        known |= {} if self._shared is None else self._shared.all(KIND, Issued)
         authority = open_authority(self._store)
         for entry in authority.issued() if authority is not None else ():
             known[entry.serial] = entry
@@ -118,6 +121,7 @@ class Roll:
         except MegaError as error:
             said.append(chain_text(error))
         if own is None:
+            security = "open" if security == "open" else "off"  # the mesh may not have noticed yet
             return StatusRow(security, "", self._store.host, "", "", "", "", "; ".join(dict.fromkeys(said)))
         identity, ends = own.identity, own.certificate.validity.end
         if ends - self._store.clock.now() < RENEW_BEFORE:
@@ -144,6 +148,13 @@ class Roll:
                 await self._shared.put(KIND, entry.serial, entry)
         if self._shared.get(AUTHORITY_KIND, self._store.host, AuthorityAt) is None:
             await self._shared.put(AUTHORITY_KIND, self._store.host, AuthorityAt(authority.cluster))
+
+    def _own(self) -> Issued | None:
+        """What is known of this node's own certificate; None without a usable one."""
+        with suppress(MegaError):
+            own = self._store.load()
+            return None if own is None else issued_of(own.certificate)
+        return None
 
     def _authorities(self, cluster: str) -> list[str]:
         told = {} if self._shared is None else self._shared.all(AUTHORITY_KIND, AuthorityAt)

@@ -25,7 +25,7 @@ from megatools.minimega.mesh.credentials import (
     make_directory,
     read_private,
 )
-from megatools.minimega.mesh.identity import Identity, check_name, cluster_of, common_name
+from megatools.minimega.mesh.identity import Identity, check_name, cluster_of, common_name, identity_of
 from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.mesh.token import Token
 
@@ -56,6 +56,20 @@ class Issued(msgspec.Struct, frozen=True):
     def revocation(self, now: datetime) -> Revocation:
         """What revokes it."""
         return Revocation(self.serial, self.name, self.common_name, int(now.timestamp()))
+
+
+def issued_of(certificate: Certificate) -> Issued:
+    """What is written down of a node's certificate. Raises Corrupt when it is none."""
+    identity = identity_of(certificate)
+    return Issued(
+        certificate.serial,
+        identity.name,
+        certificate.names.common,
+        identity.role,
+        identity.namespace,
+        int((certificate.validity.start + BACKDATED).timestamp()),
+        int(certificate.validity.end.timestamp()),
+    )
 
 
 class Invitation(msgspec.Struct, frozen=True):
@@ -212,16 +226,7 @@ class Authority:
         now = self._store.clock.now()
         validity = x509.Validity(now - BACKDATED, min(now + NODE_VALID, self.certificate.validity.end))
         certificate = x509.issue(self.certificate, self._key, request, names, validity, serial)
-        entry = Issued(
-            certificate.serial,
-            identity.name,
-            common,
-            identity.role,
-            identity.namespace,
-            int(now.timestamp()),
-            int(validity.end.timestamp()),
-        )
-        return certificate, entry
+        return certificate, issued_of(certificate)
 
     def _refuse_double(self, name: str) -> None:
         known = self.member(name)
