@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.root, requires("ip", "unshare", "ovs-vswitchd", "ovsdb
 @pytest.fixture(scope="module")
 def knights() -> Iterator[Cluster]:
     """Three daemons of an open mesh that notice soon when one is gone."""
-    with cluster(3, flags=["-mesh-open", "-msa", "2"]) as found:
+    with cluster(3, flags=["-mesh-open", "-msa", "2", "-level", "info"]) as found:
         found.start()
         found.wait_for_members()
         yield found
@@ -107,3 +107,40 @@ def test_who_quits_is_waited_for_no_longer_and_who_comes_back_knows_all(knights:
     knights.start(1, 2)
     knights.wait_for_members()
     assert agreed(knights, {*before, "later"}).items() >= before.items()
+
+
+def test_the_hosts_of_a_namespace_decide_and_change(knights: Cluster) -> None:
+    first, second, third = knights.daemons
+    first.ask("namespace lab ns add-hosts localhost")
+    first.ask("namespace lab tap create lan")
+    lan = aliases(first, "lab")["lan"]
+    assert agreed(knights, {"lan"}, "lab") == {"lan": lan}
+    first.ask("namespace lab ns del-hosts kn[2-3]")
+    wait(lambda: 'VLANs of namespace "lab" are decided by kn1\n' in first.log_text(), first.log_text)
+    knights.cut(0)
+    try:
+        wait(lambda: mesh_size(first) == 1 and mesh_size(third) == 2, lambda: "nobody noticed")
+        wait(lambda: aliases(first, "lab") == {"lan": lan}, lambda: "forgotten")
+        tap(first, "lab//alone")
+        assert "kn1" in second.refused("namespace lab vlans add dmz 900")
+    finally:
+        knights.mend(0)
+    knights.wait_for_members()
+    assert agreed(knights, {"lan", "alone"}, "lab")["lan"] == lan
+    first.ask("clear namespace lab")
+    wait(lambda: not any(aliases(daemon, "lab") for daemon in knights.daemons), lambda: "names are left")
+
+
+def test_hosts_that_will_not_come_back_are_forgotten(knights: Cluster) -> None:
+    first = knights.daemons[0]
+    before = set(aliases(first))
+    assert "kn2 is in the mesh" in first.refused("cluster forget kn2")
+    for index in (1, 2):
+        knights.kill9(index)
+    wait(lambda: mesh_size(first) == 1, lambda: "nobody noticed")
+    assert "kn1 of kn[1-3] answered" in first.refused("vlans add last 800")
+    first.ask("cluster forget kn[2-3]")
+    first.ask("vlans add last 800")
+    knights.start(1, 2)
+    knights.wait_for_members()
+    agreed(knights, before | {"last"})

@@ -32,6 +32,7 @@ class Roster:
         self._shared = shared
         self.local = local
         self.id = id
+        self._has_left = False
 
     def names(self) -> Sequence[str]:
         """All members, in order; this host is always one."""
@@ -58,7 +59,9 @@ class Roster:
         return frozenset(known.difference(self.names()))
 
     async def enlist(self) -> None:
-        """Enter this host, and forget its lives that ended long ago."""
+        """Enter this host, unless it has left, and forget its lives that ended long ago."""
+        if self._has_left:
+            return
         mine = self._lives().get(self.local, [])
         old = self._shared.clock.now_ms() - _LIFE_MS
         changes: dict[str, MemberRecord | None] = {
@@ -74,7 +77,8 @@ class Roster:
         return [entry for entry in self._shared.entries(KIND) if entry.id.partition("/")[0] == self.local]
 
     async def leave(self) -> None:
-        """Strike this host off."""
+        """Strike this host off, for as long as this daemon lives."""
+        self._has_left = True
         await self._strike(self.local)
 
     async def forget(self, name: str) -> None:

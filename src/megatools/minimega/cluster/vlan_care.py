@@ -18,6 +18,7 @@ from collections.abc import Coroutine
 from contextlib import aclosing
 
 from megatools.hostkit.errors import MegaError, Unavailable, chain_text
+from megatools.hostkit.ranges import compress
 from megatools.minimega.cluster.authority import Authority
 from megatools.minimega.cluster.quorum import Decree
 from megatools.minimega.cluster.replication import Replication
@@ -84,6 +85,10 @@ class VlanCare:
         if passed is None:
             self._shown.pop(key, None)
         else:
+            before = self._shown.get(key)
+            if passed.former is None and (before is None or before.councils != passed.councils):
+                names = compress(passed.council.names)
+                _log.info('the VLANs of namespace "%s" are decided by %s', self._tables.namespace_of(key), names)
             self._shown[key] = passed
         self._tables.show(key)
 

@@ -117,7 +117,8 @@ class VlanTables:
         namespace = self.namespace_of(key)
         vlans = self.vlans
         named = {**vlans.named_elsewhere(namespace), **named}
-        taken = {number for record in self.shared.all(TAKEN, TakenRecord).values() for number in record.numbers}
+        records, members = self.shared.all(TAKEN, TakenRecord), self.roster.names()
+        taken = {number for host in members if host in records for number in records[host].numbers}
         everybodys = vlans.everybodys
         alone = namespace == DEFAULT_NAMESPACE or not self.roster.others()
         start = everybodys.low if alone else spread_start(namespace, everybodys, named)
@@ -137,5 +138,6 @@ class VlanTables:
     async def tell_taken(self) -> None:
         """Let the others know which numbers are used here as they are."""
         record = TakenRecord(tuple(sorted(self.vlans.taken())))
-        if self.shared.get(TAKEN, self.roster.local, TakenRecord) != record:
+        known = self.shared.get(TAKEN, self.roster.local, TakenRecord)
+        if known != record and (known is not None or record.numbers):
             await self.shared.put(TAKEN, self.roster.local, record)

@@ -78,7 +78,8 @@ async def cluster_join(call: Cmd, host: str, token: str) -> str:
 async def cluster_leave(call: Cmd) -> None:
     """Be a node of no cluster: forget this host's certificate
 
-    The others still count it as one of them until it is revoked there. An authority on this host stays.
+    The others still count it as one of them until it is revoked there, and it counts them: new VLAN names want their
+    consent until `cluster forget` gives them up here. An authority on this host stays.
     """
     await call.services.cluster.leave()
 

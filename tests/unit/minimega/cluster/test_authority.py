@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from megatools.hostkit.errors import AlreadyExists, Unavailable
+from megatools.hostkit.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
 from megatools.minimega.cluster import vlan_care
 from megatools.minimega.cluster.vlan_messages import Ask
 from megatools.minimega.cluster.vlan_table import Clear
@@ -148,6 +148,45 @@ async def test_who_comes_later_has_a_say_and_who_is_given_up_has_none(tmp_path: 
         await until(lambda: lab.council() == [{"kn3"}])
         assert await lab.hosts["kn3"].number("dmz") == 102
         assert lab.hosts["kn3"].table() == {"lan": 101, "dmz": 102}
+
+
+async def test_who_quits_is_not_waited_for_and_may_come_back(tmp_path: Path) -> None:
+    async with vlan_lab(tmp_path) as lab:
+        hosts = await lab.start(*FIVE)
+        assert await hosts[0].number("lan") == 101
+        await lab.together()
+        for name in FIVE[:4]:
+            await lab.quit(name)
+        assert await hosts[4].number("dmz") == 102
+        await lab.together()
+        await lab.start(*FIVE[:4])
+        await lab.together()
+        assert lab.hosts["kn1"].table() == {"lan": 101, "dmz": 102}
+
+
+async def test_who_has_left_does_not_enter_itself_again(tmp_path: Path) -> None:
+    async with vlan_lab(tmp_path) as lab:
+        one, two = await lab.start("kn1", "kn2")
+        await two.roster.leave()
+        await two.roster.enlist()
+        two.care.wake()
+        await until(lambda: one.roster.names() == ["kn1"])
+        assert one.roster.gone() == {"kn2"}
+        with pytest.raises(NotFound, match=r'^"kn2" is no member of the cluster$'):
+            await one.roster.forget("kn2")
+        with pytest.raises(InvalidInput, match=r'^"kn1" is this host$'):
+            await one.roster.forget("kn1")
+
+
+async def test_numbers_used_on_a_host_that_quit_are_free(tmp_path: Path) -> None:
+    async with vlan_lab(tmp_path) as lab:
+        one, two = await lab.start("kn1", "kn2")
+        await two.number("101")
+        await lab.agreed()
+        assert await one.number("lan") == 102
+        await lab.quit("kn2")
+        await one.vlans.clear("minimega")
+        assert await one.number("lan") == 101
 
 
 async def test_a_namespace_is_decided_on_by_its_hosts_from_wherever_it_is_driven(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class Host:
     tables: VlanTables
     authority: Authority
     care: VlanCare
+    replication: Replication
     in_use: set[int]
 
     async def number(self, name: str, namespace: str = "minimega") -> int:
@@ -90,7 +91,7 @@ class VlanLab:
         replication.start()
         supervisor.start("care", care.run())
         supervisor.start("care: listen", care.listen())
-        host = Host(name, mesh, shared, roster, membership, vlans, tables, authority, care, in_use)
+        host = Host(name, mesh, shared, roster, membership, vlans, tables, authority, care, replication, in_use)
         self.hosts[name] = host
         return host
 
@@ -103,6 +104,13 @@ class VlanLab:
             if wipe:
                 for path in self._path.glob(f"{name}.db*"):
                     path.unlink()
+
+    async def quit(self, name: str) -> None:
+        """A daemon is told to quit: it says good-bye, and its journal is removed."""
+        host = self.hosts[name]
+        await host.roster.leave()
+        await host.replication.tell(host.roster.entries())
+        await self.crash(name, wipe=True)
 
     async def space(self, namespace: str, hosts: Sequence[str]) -> None:
         """All know a namespace with these hosts."""
