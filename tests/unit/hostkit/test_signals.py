@@ -11,6 +11,8 @@ from megatools.hostkit import signals
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     before = {one: signal.getsignal(one) for one in signals.ENDING}
+    for one in signals.ENDING:  # a shell's background job was told to ignore some
+        signal.signal(one, signal.SIG_DFL)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
