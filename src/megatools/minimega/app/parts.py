@@ -40,6 +40,7 @@ from megatools.minimega.cluster.spaces import Spaces
 from megatools.minimega.cluster.spaces import handlers as spaces_handlers
 from megatools.minimega.cluster.survey import handlers as survey_handlers
 from megatools.minimega.commands.services import Services
+from megatools.minimega.files.coming import handlers as files_handlers
 from megatools.minimega.files.fetching import ClusterFetcher
 from megatools.minimega.files.images import Images
 from megatools.minimega.files.library import Library
@@ -141,7 +142,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, stack.joining, stack.vlans)
         programs = Programs(supervisor, home.base / "background")
         library = Library(mesh, FileStore(home.files), supervisor)
-        handlers = _handlers(settings, stack, fleet, programs, Images(library), namespaces, agreement)
+        handlers = _handlers(settings, stack, fleet, programs, library, namespaces, agreement)
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
@@ -203,11 +204,11 @@ def _handlers(
     stack: NetworkStack,
     fleet: Fleet,
     programs: Programs,
-    images: Images,
+    library: Library,
     namespaces: Namespaces,
     agreement: Agreement,
 ) -> dict[type[Operation], Handler]:
-    of_vms = vm_handlers(fleet, images)
+    of_vms = vm_handlers(fleet, Images(library))
     return {
         **of_vms,
         **hosting_handlers(of_vms, namespaces, agreement.fences),
@@ -216,6 +217,7 @@ def _handlers(
         **agreement.settling.handlers(),
         **net_handlers(stack),
         **programs.handlers(),
+        **files_handlers(library),
         **HostFacts(fleet).handlers(),
         **HostCheck(settings.accel).handlers(),
     }

@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from megatools.hostkit.ranges import compress
+from megatools.minimega.cluster import arrivals
 from megatools.minimega.cluster.demands import natural
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.lang.answer import Group, Response
@@ -61,14 +62,14 @@ async def launch_over(
         await settle(host, ends[host])
         progress.ended(host)
 
-    async with asyncio.TaskGroup() as group:
+    async with arrivals.told(hosts, namespace, progress.busy, tell), asyncio.TaskGroup() as group:
         for host, launch in launches.items():
             group.create_task(one(host, launch))
     return [end for host in launches for end in ends[host]]
 
 
 class _Progress:
-    """How far a launch is, told whenever a host is done; nothing is told of a single host."""
+    """How far a launch is, told whenever a host is done; nothing is told of the end of a single host."""
 
     def __init__(self, launches: Mapping[str, LaunchVms], tell: Callable[[str], None]) -> None:
         self._launches = launches
@@ -76,6 +77,10 @@ class _Progress:
         self._busy = dict.fromkeys(launches)
         self._total = sum(len(launch.plans) for launch in launches.values())
         self._done = 0
+
+    def busy(self) -> tuple[str, ...]:
+        """The hosts that are not done."""
+        return tuple(self._busy)
 
     def ended(self, host: str) -> None:
         """A host is done."""
