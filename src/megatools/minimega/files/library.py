@@ -20,7 +20,7 @@ from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.files.content import Manifest
 from megatools.minimega.files.incoming import Incoming
-from megatools.minimega.files.sharing import Found, Sharing, shared_name
+from megatools.minimega.files.sharing import Found, LostSource, Sharing, shared_name
 from megatools.minimega.files.store import FileStore
 from megatools.minimega.files.swarm import Changed, Swarm
 from megatools.minimega.mesh.mesh import Mesh
@@ -81,17 +81,19 @@ class Library:
         for name in missing:
             if name in self._transfers:
                 raise AlreadyExists("file already in flight", hint=f'file status shows "{name}"')
-        await self._fetch(missing, tell)
+        await self._fetch({name: wanted[name] for name in missing}, tell)
         return sorted({*wanted, *here})
 
     async def ensure(self, names: Sequence[str], tell: Tell | None = None) -> None:
         """Fetch files by their exact names, those on their way included. Raises NotFound, Unavailable."""
-        await self._fetch([name for name in dict.fromkeys(names) if not self.store.inside(name).is_file()], tell)
+        missing = [name for name in names if not self.store.inside(name).is_file()]
+        await self._fetch(dict.fromkeys(missing, ""), tell)
 
     # inside
 
-    async def _fetch(self, names: Sequence[str], tell: Tell | None) -> None:
-        transfers = [self._transfers.get(name) or self._begin(name) for name in names]
+    async def _fetch(self, names: Mapping[str, str], tell: Tell | None) -> None:
+        """Fetch files; beside each name stands the host to take it from, where that is known."""
+        transfers = [self._transfers.get(name) or self._begin(name, host) for name, host in names.items()]
         if not transfers:
             return
         telling = None if tell is None else asyncio.create_task(self._tell(transfers, tell))
@@ -106,18 +108,18 @@ class Library:
             if isinstance(result, BaseException):
                 raise result
 
-    def _begin(self, name: str) -> _Transfer:
+    def _begin(self, name: str, host: str) -> _Transfer:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        task = self._supervisor.start(f"get {name}", self._transfer(name, done))
+        task = self._supervisor.start(f"get {name}", self._transfer(name, host, done))
         transfer = self._transfers[name] = _Transfer(name, task, done)
         task.add_done_callback(lambda _: done.done() or done.cancel())
         return transfer
 
-    async def _transfer(self, name: str, done: asyncio.Future[None]) -> None:
+    async def _transfer(self, name: str, host: str, done: asyncio.Future[None]) -> None:
         try:
             async with self._slots:
-                await self._try(name)
+                await self._try(name, host)
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
             done.set_exception(error)
         else:
@@ -125,16 +127,15 @@ class Library:
         finally:
             self._transfers.pop(name, None)
 
-    async def _try(self, name: str) -> None:
+    async def _try(self, name: str, host: str) -> None:
         for _ in range(_TRIES):
-            found = {host: files for host, files in (await self._sharing.look_up(name)).items() if files}
-            host = self._newest(found).get(name)
-            if host is None:
+            source = host or self._newest(await self._sharing.look_up(name)).get(name, "")
+            if not source:
                 raise NotFound(f"get {name}: file not found", hint="no host of the mesh has it")
             try:
-                await self._bring(name, host, await self._sharing.promise(host, name))
-            except Changed:
-                continue
+                await self._bring(name, source, await self._sharing.promise(source, name))
+            except (Changed, LostSource):
+                host = ""
             else:
                 return
         raise InvalidState(f'"{name}" changes while it is fetched ({_TRIES} times)', hint="wait until it is complete")

@@ -60,6 +60,10 @@ class Held(msgspec.Struct, frozen=True):
     bitmap: bytes = b""
 
 
+class LostSource(Unavailable):
+    """The host that was to describe a file did not."""
+
+
 def shared_name(content: str) -> str:
     """What a content is pulled as."""
     return _PREFIX + content
@@ -158,4 +162,4 @@ class Sharing:
 def _refusal(arrival: Arrival) -> MegaError:
     if arrival.kind == NotFound.__name__:
         return NotFound(arrival.error, hint=arrival.hint)
-    return Unavailable(f"{arrival.host}: {arrival.error or arrival.ending}", hint=arrival.hint)
+    return LostSource(f"{arrival.host}: {arrival.error or arrival.ending}", hint=arrival.hint)

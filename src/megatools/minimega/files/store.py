@@ -157,7 +157,8 @@ class FileStore:
             raise Unavailable(f'cannot keep "{name}" in {self.root}') from error
         version = version_of(target.stat())
         self._remember(version, target, manifest)
-        await asyncio.to_thread(self._keep, version, manifest)
+        if manifest.count > 1:  # what is small is soon read again
+            await asyncio.to_thread(self._keep, version, manifest)
         return target
 
     async def copy(self, source: Path, name: str, manifest: Manifest) -> Path:
@@ -196,7 +197,8 @@ class FileStore:
         self._reading[version] = future
         try:
             read, manifest = await asyncio.to_thread(read_manifest, path)
-            await asyncio.to_thread(self._keep, read, manifest)
+            if manifest.count > 1:
+                await asyncio.to_thread(self._keep, read, manifest)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else NotFound("nobody waited for it"))
             raise

@@ -24,8 +24,10 @@ from megatools.minimega.files.incoming import Incoming
 _log = logging.getLogger(__name__)
 _WINDOW = 2  # pulls at once from one source
 _LONGEST_RUN = 8  # chunks in one pull
+_RUN_S = 0.25  # how long one pull should take about: short runs spread a content over many hosts soon
+_SAMPLE = 32  # chunks looked at to find one that few have
 _STRIKES = 3
-_ASK_AGAIN_S = 0.5
+_ASK_AGAIN_S = 0.3
 PATIENCE_S = 30.0
 
 # Which chunks of a content each node that answers has.
@@ -44,6 +46,7 @@ class Puller(Protocol):
 class _Source:
     name: str
     chunks: set[int]
+    run: int = 1  # how many chunks it is asked for at once
     strikes: int = 0
     pulls: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -84,6 +87,8 @@ class Swarm:
 
     async def run(self) -> None:
         """Fetch what is missing. Raises Unavailable (nobody has it any more), Changed, or why the disk refused."""
+        self._take({self._origin: range(self._incoming.manifest.count)})
+        self._pick()
         asking = asyncio.create_task(self._ask_again())
         try:
             while not self._incoming.complete:
@@ -145,23 +150,29 @@ class Swarm:
                     task.add_done_callback(source.pulls.discard)
 
     def _run_for(self, source: _Source, missing: Collection[int]) -> range:
-        """Some chunks in a row, short while there are several sources, begun at a random place."""
-        useful = sorted(source.chunks.intersection(missing))
+        """Some chunks in a row: from one that the fewest have, as many as the source is quick enough for."""
+        useful = source.chunks.intersection(missing)
         if not useful:
             return range(0)
-        share = -(-len(missing) // (_WINDOW * max(1, len(self._sources))))
-        at = self._random.randrange(len(useful)) if len(self._sources) > 1 or self._incoming.have else 0
-        first = last = useful[at]
-        for chunk in useful[at + 1 : at + min(_LONGEST_RUN, max(1, share))]:
-            if chunk != last + 1:
-                break
-            last = chunk
-        return range(first, last + 1)
+        some = self._random.sample(list(useful), min(_SAMPLE, len(useful)))
+        first = min(some, key=self._holders_of)
+        share = -(-len(missing) // (_WINDOW * len(self._sources)))
+        end = first + 1
+        while end in useful and end - first < min(source.run, max(1, share)):
+            end += 1
+        return range(first, end)
+
+    def _holders_of(self, chunk: int) -> int:
+        return sum(chunk in source.chunks for source in self._sources.values())
 
     async def _fetch(self, source: _Source, run: range) -> None:
         offset, length = self._incoming.manifest.span(run.start, len(run))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             await self._mesh.pull(source.name, self._name, offset, length, self._incoming.descriptor)
+            quick = loop.time() - began < _RUN_S
+            source.run = min(_LONGEST_RUN, 2 * source.run) if quick else max(1, source.run // 2)
             right = await self._incoming.check(run)
             if len(right) < len(run):
                 self._strike(source)
