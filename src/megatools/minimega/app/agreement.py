@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.councils import Councils
+from megatools.minimega.cluster.errands import Errands
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.replication import Replication
 from megatools.minimega.cluster.settling import Settling, Ways
@@ -27,6 +29,7 @@ class Agreement:
     replication: Replication
     follower: Follower
     fences: Fences
+    errands: Errands
     settling: Settling
     councils: Councils
     supervisor: Supervisor
@@ -42,14 +45,16 @@ class Agreement:
         fleet: Fleet,
         ways: Ways,
         vlans: Vlans,
+        may_ask: Callable[[], bool] = lambda: True,
     ) -> Self:
-        """All of it for one daemon."""
+        """All of it for one daemon; `may_ask` says whether others take this node's records."""
         fences = Fences(shared, fleet, mesh.name)
+        errands = Errands(shared, fleet, mesh.name, may_ask)
         replication = Replication(mesh, shared, journal, supervisor)
         membership = namespaces.membership
         settling = Settling(membership, ways, lambda: not mesh.members())
         councils = Councils.of(mesh, journal, supervisor, replication, membership, vlans)
-        return cls(shared, replication, Follower(namespaces), fences, settling, councils, supervisor)
+        return cls(shared, replication, Follower(namespaces), fences, errands, settling, councils, supervisor)
 
     def start(self) -> None:
         """Carry records, and act on them; call once all of this host is recovered."""
@@ -57,6 +62,7 @@ class Agreement:
         self.councils.start(self.supervisor)
         self.supervisor.start("follow namespaces", self.follower.run())
         self.supervisor.start("obey fences", self.fences.run())
+        self.supervisor.start("postponed commands", self.errands.run())
         self.supervisor.start("join bridges", self.settling.run())
 
     async def leave(self) -> None:

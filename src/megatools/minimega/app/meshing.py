@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from megatools.hostkit.errors import InvalidInput
+from megatools.hostkit.errors import InvalidInput, MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.mesh.channel import Channel
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
 from megatools.minimega.mesh.gate import Gate
+from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled, Standings
 
@@ -49,6 +51,21 @@ def _standings(settings: Settings, host: str, store: CredentialStore, supervisor
     if settings.mesh_open:
         return AlwaysOpen(lambda: Channel(host, None, supervisor))
     return Enrolled(store, lambda secured: Channel(host, secured, supervisor, gate))
+
+
+def unlimited(settings: Settings, store: CredentialStore) -> Callable[[], bool]:
+    """Whether this node may ask for anything, as far as its certificate says: only then do others take its records."""
+
+    def now() -> bool:
+        if settings.mesh_open:
+            return True
+        try:
+            own = store.load()
+        except MegaError:
+            return False  # the mesh says why
+        return own is None or (own.identity.role is Role.FULL and not own.identity.namespace)
+
+    return now
 
 
 def check(settings: Settings) -> None:

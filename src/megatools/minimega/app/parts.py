@@ -23,7 +23,7 @@ from megatools.minimega.app.ending import EndControl
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.language import registry
 from megatools.minimega.app.membership import make_cluster
-from megatools.minimega.app.meshing import make_mesh
+from megatools.minimega.app.meshing import make_mesh, unlimited
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster import fanout, sending, topology
 from megatools.minimega.cluster.bridging import Bridging
@@ -139,14 +139,15 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         shared = Shared(journal, host)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
         namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
-        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, stack.joining, stack.vlans)
+        ways = (stack.joining, stack.vlans, unlimited(settings, credentials))
+        agreement = Agreement.of(shared, mesh, journal, supervisor, namespaces, fleet, *ways)
         programs = Programs(supervisor, home.base / "background")
         library = Library(mesh, FileStore(home.files), supervisor)
         handlers = _handlers(settings, stack, fleet, programs, library, namespaces, agreement)
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
-        hosts = MeshHosts(here, mesh, membership.hosts, patience)
+        hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
         fanout.serve(mesh, here, handlers, supervisor)
         topology.serve(mesh)
         active = ActiveNamespace()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias, Union
 
 import msgspec
 
@@ -44,14 +44,25 @@ def limits_of(caller: Caller) -> Limits:
     return Limits(caller.name, caller.role is Role.READ_ONLY, caller.namespace)
 
 
-class MeshHosts:
-    """Satisfies `Hosts` for the nodes of a mesh."""
+class Later(Protocol):
+    """Keeps what can be done later (`errands`)."""
 
-    def __init__(self, here: LocalHosts, mesh: Mesh, hosts_of: HostsOf, patience: Patience) -> None:
+    async def postponed(self, request: Request, lost: HostResult) -> HostResult:
+        """The result for a host that was lost."""
+        ...
+
+
+class MeshHosts:
+    """Satisfies `Hosts` for the nodes of a mesh; `later` keeps what lost hosts can do once they are back."""
+
+    def __init__(
+        self, here: LocalHosts, mesh: Mesh, hosts_of: HostsOf, patience: Patience, later: Later | None = None
+    ) -> None:
         self._here = here
         self._mesh = mesh
         self._hosts_of = hosts_of
         self._patience = patience
+        self._later = later
 
     @property
     def local(self) -> str:
@@ -111,7 +122,11 @@ class MeshHosts:
             async for arrival in arrivals:
                 if arrival.host in waiting:
                     waiting.discard(arrival.host)
-                    yield _result(arrival)
+                    result = _result(arrival)
+                    known = arrival.host in self._hosts_of(request.namespace)
+                    if self._later is not None and known and result.outcome is Outcome.LOST:
+                        result = await self._later.postponed(request, result)
+                    yield result
 
 
 def _result(arrival: Arrival) -> HostResult:

@@ -17,6 +17,7 @@ from megatools.hostkit import facts
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Delete, Journal, Put
+from megatools.minimega.state.stamps import ZERO, Stamp, wall_ms
 from megatools.minimega.vm import directory, rows
 from megatools.minimega.vm.asking import ask_all
 from megatools.minimega.vm.backend import Backend, Site
@@ -224,9 +225,18 @@ class Fleet:
         for machine in machines:
             merged = {**machine.tags, **changes}
             machine.tags = {key: value for key, value in merged.items() if value is not None}
+            latest = max(machine.written.values(), default=ZERO)
+            now = Stamp(max(wall_ms(), latest.time_ms), latest.count + 1, "")
+            machine.written = machine.written | dict.fromkeys(changes, now)
         await self._journal.write(*(_put(machine) for machine in machines))
         for machine in machines:
             self.changed(machine)
+
+    async def retag(self, machine: Machine, tags: Mapping[str, str], written: Mapping[str, Stamp]) -> None:
+        """Give a VM these tags, written at these times."""
+        machine.tags, machine.written = dict(tags), dict(written)
+        await self.save(machine)
+        self.changed(machine)
 
     def console(self, namespace: str, name: str) -> Path:
         """The VNC socket of a VM. Raises NotFound (no such VM) or InvalidState (it is dead or has no screen)."""

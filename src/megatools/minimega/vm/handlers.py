@@ -15,6 +15,7 @@ from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.machine import Machine
 from megatools.minimega.vm.operations import (
+    EVERY_TAG,
     ClearTags,
     CloneConfig,
     FlushVms,
@@ -119,7 +120,7 @@ class _VmHandlers:
     async def clear_tags(self, namespace: str, op: ClearTags) -> Answer:
         """The words that name no VM here; an absent tag is no error."""
         vms, missing = self._targets(namespace, op.target)
-        keys = [op.key] if op.key else sorted({key for vm in vms for key in vm.tags})
+        keys = [op.key] if op.key != EVERY_TAG else [EVERY_TAG, *sorted({key for vm in vms for key in vm.tags})]
         await self._fleet.tag(vms, dict.fromkeys(keys))
         return Answer(missing=missing)
 

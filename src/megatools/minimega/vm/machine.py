@@ -16,6 +16,7 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from megatools.hostkit.errors import InvalidState, MegaError, NotFound, chain_text
+from megatools.minimega.state.stamps import Stamp
 from megatools.minimega.vm.backend import AgentChanged, Ended, Happening, Instance, Listener, Resumed, Site, Suspended
 from megatools.minimega.vm.lifecycle import ALIVE, Step, Verdict, VmState, Wish, decide
 from megatools.minimega.vm.records import VmRecord
@@ -76,6 +77,7 @@ class Machine:
         self.instance: Instance | None = None
         self.launched_at = 0.0
         self.tags: dict[str, str] = dict(site.plan.config.tags)
+        self.written: dict[str, Stamp] = {}
         self.agent_connected = False
         self.started = False
         self._turning = False
@@ -121,6 +123,7 @@ class Machine:
             identity=self.instance.identity if self.instance is not None else None,
             taps=self.site.taps,
             tags=self.tags,
+            written=self.written,
         )
 
     def restore(self, record: VmRecord) -> None:
@@ -129,6 +132,7 @@ class Machine:
         self.step = Step.SETTLED
         self.launched_at = record.launched_at
         self.tags = dict(record.tags)
+        self.written = dict(record.written)
         self.started = record.state is not VmState.BUILDING
 
     def launched(self, instance: Instance) -> None:

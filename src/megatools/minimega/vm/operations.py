@@ -15,6 +15,8 @@ from megatools.minimega.lang.operation import Operation, Reach
 from megatools.minimega.vm.plan import VmPlan
 from megatools.minimega.vm.rooms import NO_CAPS, Caps
 
+EVERY_TAG = ""
+
 
 class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
     """A VM that was not launched, and why."""

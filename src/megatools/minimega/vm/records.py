@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from megatools.hostkit.proc import Identity
+from megatools.minimega.state.stamps import Stamp
 from megatools.minimega.vm.lifecycle import VmState
 from megatools.minimega.vm.plan import VmPlan
 
@@ -16,7 +17,10 @@ KIND = "vm"
 
 
 class VmRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One VM as it survives the daemon; times are seconds since the epoch."""
+    """One VM as it survives the daemon; times are seconds since the epoch.
+
+    `written` says when users wrote tags, removed ones included (`cluster.errand_rules`).
+    """
 
     id: int
     backend: str
@@ -27,6 +31,7 @@ class VmRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     identity: Identity | None = None
     taps: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+    written: dict[str, Stamp] = {}
 
 
 class RecordHead(msgspec.Struct, frozen=True):

@@ -156,7 +156,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     }
     here = LocalHosts(mesh.name, handlers)
     patience = Patience(silence_s)
-    hosts = MeshHosts(here, mesh, membership.hosts, patience)
+    hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
     scheduler = Scheduler(hosts, namespaces, agreement.fences, base / "files")
     spaces = Spaces(hosts, namespaces, scheduler)
     fanout.serve(mesh, here, handlers, supervisor)

@@ -1,4 +1,4 @@
-"""Three hosts without a head give numbers to names of VLANs: at once, apart, and together again."""
+"""Three hosts without a head: they agree on VLAN names, and on what was asked while one was away."""
 
 from __future__ import annotations
 
@@ -129,6 +129,33 @@ def test_the_hosts_of_a_namespace_decide_and_change(knights: Cluster) -> None:
     assert agreed(knights, {"lan", "alone"}, "lab")["lan"] == lan
     first.ask("clear namespace lab")
     wait(lambda: not any(aliases(daemon, "lab") for daemon in knights.daemons), lambda: "names are left")
+
+
+@requires("qemu-system-x86_64")
+def test_kills_and_tags_for_a_host_that_is_away_are_done_when_it_returns(knights: Cluster) -> None:
+    first, _, third = knights.daemons
+    for line in ("ns add-hosts localhost", "vm config memory 32", "vm config schedule kn3", "vm launch kvm a,b"):
+        first.ask(f"namespace far {line}")
+    first.ask("namespace far vm start all")
+    wait(lambda: len(third.rows("namespace far vm info")) == 2, lambda: "not launched")
+    knights.cut(2)
+    try:
+        wait(lambda: mesh_size(first) == 2 and mesh_size(third) == 1, lambda: "nobody noticed")
+        assert "kn3 is away; done when it returns" in first.ask("namespace far vm kill a")
+        assert "kn3 is away; done when it returns" in first.ask("namespace far vm tag b color red")
+        assert "kn3" in first.refused("namespace far vm stop b")
+    finally:
+        knights.mend(2)
+    knights.wait_for_members()
+
+    def done() -> bool:
+        rows = {row["name"]: row for row in first.rows("namespace far vm info")}
+        return {name: row["state"] for name, row in rows.items()} == {"a": "QUIT", "b": "RUNNING"} and (
+            "red" in rows["b"]["tags"]
+        )
+
+    wait(done, lambda: f"{first.rows('namespace far vm info')}\n{third.log_text()}")
+    first.ask("clear namespace far")
 
 
 def test_hosts_that_will_not_come_back_are_forgotten(knights: Cluster) -> None:
