@@ -28,7 +28,7 @@ from tests.support.hosts import Host
 SIZE = 1 << 30
 ROUNDS = 3
 _MIB = 1 << 20
-_WANTED = "image"
+WANTED = "image"
 _SIGNED = 500
 
 
@@ -36,17 +36,17 @@ def pulls(rounds: int | None = None, size: int = SIZE) -> Iterable[Result]:
     """The promise about one file between two hosts, and the cost of a signed request."""
     directory = Path(tempfile.mkdtemp(prefix="mt-", dir="/dev/shm"))
     try:
-        _prepare(directory, size)
+        prepare(directory, size)
         ours: list[float] = []
         plain: list[float] = []
         note = ""
         with hosts.lab(2) as lab:
             for _ in range(rounds or ROUNDS):
-                took_s, _ = _run(lab.hosts[0], lab.hosts[1], directory, size, "-plain")
+                took_s, _ = run_pull(lab.hosts[0], lab.hosts[1], directory, size, "-plain")
                 plain.append(size / took_s / _MIB)
-                took_s, note = _run(lab.hosts[0], lab.hosts[1], directory, size, "")
+                took_s, note = run_pull(lab.hosts[0], lab.hosts[1], directory, size, "")
                 ours.append(size / took_s / _MIB)
-                assert filecmp.cmp(directory / _WANTED, directory / "got", shallow=False), "the copy differs"
+                assert filecmp.cmp(directory / WANTED, directory / "got", shallow=False), "the copy differs"
         value, reference = statistics.median(ours), statistics.median(plain)
         yield Result(
             "cluster: pull of 1 GiB", value, "MiB/s", reference, value / reference, 0.6, True, f"the puller's {note}"
@@ -56,21 +56,21 @@ def pulls(rounds: int | None = None, size: int = SIZE) -> Iterable[Result]:
         shutil.rmtree(directory)
 
 
-def _prepare(directory: Path, size: int) -> None:
-    """An authority, the credentials of both hosts, and a file."""
+def prepare(directory: Path, size: int, hosts_count: int = 2) -> None:
+    """An authority, the credentials of the hosts, and a file."""
     authority = found_cluster(CredentialStore(directory / "authority", "authority"), "", ())
-    for name in ("kn1", "kn2"):
+    for name in (f"kn{number + 1}" for number in range(hosts_count)):
         CredentialStore(directory / name, name).save(authority.credentials(name))
     piece = os.urandom(min(size, 16 * _MIB))
-    with (directory / _WANTED).open("wb") as stream:
+    with (directory / WANTED).open("wb") as stream:
         for _ in range(0, size, len(piece)):
             stream.write(piece)
 
 
-def _run(server: Host, client: Host, directory: Path, size: int, kind: str) -> tuple[float, str]:
+def run_pull(server: Host, client: Host, directory: Path, size: int, kind: str) -> tuple[float, str]:
     """One pull: the seconds it took, and what it cost the puller."""
     words = [sys.executable, "-m", "bench.pulling_node"]
-    with _serving(server, [*words, f"serve{kind}", str(directory), server.name, server.address, _WANTED]):
+    with _serving(server, [*words, f"serve{kind}", str(directory), server.name, server.address, WANTED]):
         text = client.run(
             *words,
             f"pull{kind}",
@@ -78,7 +78,7 @@ def _run(server: Host, client: Host, directory: Path, size: int, kind: str) -> t
             client.name,
             server.address,
             server.name,
-            _WANTED,
+            WANTED,
             str(size),
             timeout_s=600,
         )

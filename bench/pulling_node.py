@@ -22,7 +22,7 @@ from megatools.minimega.mesh.credentials import CredentialStore as Store
 from megatools.minimega.mesh.mesh import Caller, Member
 from megatools.minimega.mesh.tls import Secured
 
-PORT = 9001
+PORT = 9101  # beside a daemon, which has 9000 and 9001
 CHUNK = 16 << 20  # what is pulled at once, as in a transfer of chunks
 _PLAIN_BUFFER = 1 << 18
 
