@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> 
 
 
 @contextlib.contextmanager
-def slow(host: Host, rate: str) -> Iterator[None]:
+def slow(host: Host, rate: str) -> Generator[None]:
     """What a host sends goes at a rate of tc(8) while the block runs."""
     tc = ("tc", "qdisc")
     host.run(*tc, "add", "dev", "mgmt", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "100ms")
@@ -128,8 +128,8 @@ def test_a_stream_is_fetched_and_shown(knights: Cluster) -> None:
 
 def test_what_the_death_of_a_source_interrupts_goes_on(knights: Cluster) -> None:
     kn1, kn2, _ = knights.daemons
-    data = put(kn1, "half.img", os.urandom(48 * _MIB))
-    with slow(knights.hosts[0], "160mbit"), ThreadPoolExecutor(1) as pool:
+    data = put(kn1, "half.img", os.urandom(32 * _MIB))
+    with slow(knights.hosts[0], "120mbit"), ThreadPoolExecutor(1) as pool:
         get = pool.submit(kn2.ask, "file get half.img")
         until(lambda: coming(kn2) >= 2, "some chunks are there")
         knights.kill9(0)
@@ -144,18 +144,18 @@ def test_what_the_death_of_a_source_interrupts_goes_on(knights: Cluster) -> None
 
 def test_a_killed_receiver_goes_on_where_it_stopped(knights: Cluster) -> None:
     kn1, kn2, _ = knights.daemons
-    data = put(kn1, "rest.img", os.urandom(48 * _MIB))
+    data = put(kn1, "rest.img", os.urandom(32 * _MIB))
     sent = Path("/sys/class/net/mgmt/statistics/tx_bytes")
-    with slow(knights.hosts[0], "160mbit"), ThreadPoolExecutor(1) as pool:
+    with slow(knights.hosts[0], "120mbit"), ThreadPoolExecutor(1) as pool:
         get = pool.submit(kn2.answers, "file get rest.img")
-        until(lambda: coming(kn2) >= 6, "half of the chunks are there")
+        until(lambda: coming(kn2) >= 4, "half of the chunks are there")
         knights.kill9(1)
         assert get.exception(60) is not None
     kn2.start()
     knights.wait_for_members()
     before = int(knights.hosts[0].run("cat", str(sent)))
     assert kn2.ask("file get rest.img") == ""
-    assert int(knights.hosts[0].run("cat", str(sent))) - before < 36 * _MIB
+    assert int(knights.hosts[0].run("cat", str(sent))) - before < 24 * _MIB
     assert (files(kn2) / "rest.img").read_bytes() == data
 
 
@@ -175,7 +175,7 @@ def test_no_room_is_an_error_and_leaves_nothing(knights: Cluster) -> None:
 def test_a_file_that_changes_meanwhile_is_the_new_one_or_none(knights: Cluster) -> None:
     kn1, kn2, _ = knights.daemons
     put(kn1, "moving.img", os.urandom(32 * _MIB))
-    with slow(knights.hosts[0], "160mbit"), ThreadPoolExecutor(1) as pool:
+    with slow(knights.hosts[0], "120mbit"), ThreadPoolExecutor(1) as pool:
         get = pool.submit(kn2.ask, "file get moving.img")
         until(lambda: coming(kn2) >= 1, "some chunks are there")
         new = put(kn1, "moving.img", os.urandom(12 * _MIB))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from megatools.minimega.cluster.hosts import Hosts
@@ -17,7 +17,7 @@ _MOST = 4  # files that one line names
 @asynccontextmanager
 async def told(
     hosts: Hosts, namespace: str, busy: Callable[[], Collection[str]], tell: Callable[[str], None]
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None]:
     """While the block runs, ask the busy hosts every second what they fetch, and tell it when there is something."""
     asking = asyncio.create_task(_ask(hosts, namespace, busy, tell))
     try:
