@@ -19,6 +19,7 @@ from megatools.hostkit.ranges import compress, expand
 from megatools.minimega.lang.call import DEFAULT_NAMESPACE
 from megatools.minimega.namespace.policy import LoadFunction
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import ZERO, Stamp
 from megatools.minimega.vm.rooms import NO_CAPS, Caps
 
 KIND = "namespace"
@@ -79,14 +80,21 @@ class Membership:
     # ---- change
 
     async def make(self, namespace: str) -> SpaceRecord:
-        """A namespace that exists, made if it does not."""
+        """A namespace that exists, made if it does not.
+
+        Its stamp is the lowest that counts here: merely to name a namespace on one node must not undo what was said
+        of it on another, of which this one has yet to hear.
+        """
         record = self.record(namespace)
         if record is not None and record.incarnation:
             return record
         ended = () if record is None else record.ended
         made = SpaceRecord(str(uuid.uuid4()), ended, self._first_hosts(namespace))
-        await self._put(namespace, made)
-        return made
+        entry = self.shared.entry(KIND, self._id(namespace))
+        before = ZERO if entry is None else entry.stamp
+        lowest = Stamp(before.time_ms, before.count + 1, self.local)
+        await self.shared.put_stamped(KIND, self._id(namespace), lowest, made)
+        return self.record(namespace) or made
 
     async def claim(self, namespace: str, incarnation: str) -> None:
         """This host has a part of a namespace: it is one of its hosts, whatever the others agreed on meanwhile.
