@@ -21,7 +21,7 @@ from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 4
+FORMAT = 5
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -86,7 +86,8 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
 def _squash(tree: Path, target: Path, workspace: Path, *, epoch: int) -> None:
     plain = workspace / "live.tar"
     filtered(tree, plain, epoch=epoch, keep=initrd.belongs)
-    words = ["-tar", "-quiet", "-no-progress", "-root-mode", "755", "-comp", "zstd", "-Xcompression-level", "6"]
+    words = ["-tar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "6"]
+    words += ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", str(epoch)]  # else the builder's
     command = ["sh", "-c", 'input=$1; shift; exec mksquashfs - "$@" < "$input"', "sh", str(plain), str(target), *words]
     proc.run_sync(command, timeout_s=3600, env={"SOURCE_DATE_EPOCH": str(epoch)})
     plain.unlink()
