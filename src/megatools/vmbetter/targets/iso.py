@@ -21,7 +21,7 @@ from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 5
+FORMAT = 6
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -86,9 +86,10 @@ def make(tree: Path, workspace: Path, *, append: str, epoch: int) -> Made:
 def _squash(tree: Path, target: Path, workspace: Path, *, epoch: int) -> None:
     plain = workspace / "live.tar"
     filtered(tree, plain, epoch=epoch, keep=initrd.belongs)
-    words = ["-tar", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "6"]
-    words += ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", str(epoch)]  # else the builder's
+    words = ["-tar", "-quiet", "-no-progress", "-root-mode", "755", "-comp", "zstd", "-Xcompression-level", "6"]
     command = ["sh", "-c", 'input=$1; shift; exec mksquashfs - "$@" < "$input"', "sh", str(plain), str(target), *words]
+    if os.geteuid() != 0:  # a tar's top folder belongs to whoever packs it, and mksquashfs has no say in it
+        command = ["unshare", "--map-root-user", *command]
     proc.run_sync(command, timeout_s=3600, env={"SOURCE_DATE_EPOCH": str(epoch)})
     plain.unlink()
 
