@@ -1,4 +1,4 @@
-"""Many hosts on this machine, each in network namespaces of its own: the mesh against the bare engine, bulk bytes.
+"""Many hosts on this machine, in network namespaces: the mesh against the bare engine, bulk bytes, launches.
 
 One file per group of promises, each with a function that yields results.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bench.cluster_launch import launches
 from bench.cluster_mesh import mesh
 from bench.promise import Options, Result
 from bench.pulling import pulls
@@ -16,3 +17,4 @@ def run(options: Options) -> Iterable[Result]:
     """The promises of the cluster."""
     yield from mesh(options.rounds)
     yield from pulls(options.rounds)
+    yield from launches(options.rounds)
