@@ -12,6 +12,7 @@ from megatools.minimega.cluster.errands import Errands
 from megatools.minimega.cluster.fences import Fences
 from megatools.minimega.cluster.replication import Replication
 from megatools.minimega.cluster.settling import Settling, Ways
+from megatools.minimega.cluster.twins import Twins
 from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.namespace.following import Follower
 from megatools.minimega.namespace.namespaces import Namespaces
@@ -32,6 +33,7 @@ class Agreement:
     errands: Errands
     settling: Settling
     councils: Councils
+    twins: Twins
     supervisor: Supervisor
 
     @classmethod
@@ -54,7 +56,8 @@ class Agreement:
         membership = namespaces.membership
         settling = Settling(membership, ways, lambda: not mesh.members())
         councils = Councils.of(mesh, journal, supervisor, replication, membership, vlans)
-        return cls(shared, replication, Follower(namespaces), fences, errands, settling, councils, supervisor)
+        twins = Twins(fleet, mesh.name)
+        return cls(shared, replication, Follower(namespaces), fences, errands, settling, councils, twins, supervisor)
 
     def start(self) -> None:
         """Carry records, and act on them; call once all of this host is recovered."""

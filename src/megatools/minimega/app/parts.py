@@ -149,6 +149,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
         hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
         fanout.serve(mesh, here, handlers, supervisor)
+        supervisor.start("tell twins apart", agreement.twins.run(mesh, hosts, membership))
         topology.serve(mesh)
         active = ActiveNamespace()
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
@@ -216,6 +217,7 @@ def _handlers(
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
         **agreement.settling.handlers(),
+        **agreement.twins.handlers(),
         **net_handlers(stack),
         **programs.handlers(),
         **files_handlers(library),

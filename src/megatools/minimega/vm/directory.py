@@ -31,7 +31,7 @@ def make(base: Path, site: Site) -> None:
     """Make the directory and its files anew. Raises Unavailable when the disk refuses."""
     try:
         site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (site.directory / "name").write_text(site.plan.name + "\n")
+        write_name(site)
         (site.directory / "config").write_text("".join(f"{line}\n" for line in config_lines(site.plan.config)))
         write_state(site, VmState.BUILDING)
         link = link_path(base, site)
@@ -40,6 +40,11 @@ def make(base: Path, site: Site) -> None:
         link.symlink_to(Path("..", "..", site.directory.name))
     except OSError as error:
         raise Unavailable(f'cannot make the instance directory "{site.directory}"') from error
+
+
+def write_name(site: Site) -> None:
+    """Write the name."""
+    (site.directory / "name").write_text(site.plan.name + "\n")
 
 
 def write_taps(site: Site) -> None:

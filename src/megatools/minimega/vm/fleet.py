@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec.structs
@@ -235,6 +235,15 @@ class Fleet:
     async def retag(self, machine: Machine, tags: Mapping[str, str], written: Mapping[str, Stamp]) -> None:
         """Give a VM these tags, written at these times."""
         machine.tags, machine.written = dict(tags), dict(written)
+        await self.save(machine)
+        self.changed(machine)
+
+    async def rename(self, machine: Machine, name: str, tag: str) -> None:
+        """Call a VM something else; a tag tells what it was called."""
+        plan = msgspec.structs.replace(machine.site.plan, name=name)
+        machine.tags = {**machine.tags, tag: machine.name}
+        machine.site = replace(machine.site, plan=plan)
+        directory.write_name(machine.site)
         await self.save(machine)
         self.changed(machine)
 

@@ -151,6 +151,7 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         **survey_handlers(fleet),
         **spaces_handlers(namespaces),
         **agreement.settling.handlers(),
+        **agreement.twins.handlers(),
         **HostFacts(fleet).handlers(),
         **_program(begun, go_on),
     }
