@@ -19,5 +19,5 @@ def make_cluster(
     """What the commands `cluster ...` reach; to be started once shared records are there."""
     roll = Roll(store, agreement.shared)
     enrolment = Enrolment(store, supervisor, address=settings.own_address, mesh_port=settings.port)
-    revocations = Revocations(mesh, store, supervisor, mesh.gate, roll.names)
+    revocations = Revocations(mesh, store, supervisor, mesh.gate)
     return ClusterControl(store, mesh, roll, enrolment, revocations, agreement.councils.roster, settings.own_address)

@@ -73,10 +73,6 @@ class Roll:
         now_s = self._store.clock.now().timestamp()
         return sorted((e for e in known.values() if e.until_s > now_s), key=lambda e: (e.at_s, e.serial))
 
-    def names(self) -> Collection[str]:
-        """The nodes there should be."""
-        return {entry.name for entry in self.certificates() if entry.serial not in self._store.revoked}
-
     def to_revoke(self, name: str) -> list[Revocation]:
         """What takes all certificates of a node away. Raises NotFound, InvalidInput for this node itself."""
         if name == self._store.host:

@@ -2,6 +2,7 @@
 
     node.pem        this node's key and certificate, and the authority's certificate; whole or absent
     revoked.json    the certificates nobody may use any more
+    members.json    the names of the members there were when it ran last (`revocation`)
     authority.*     where the cluster's authority is (`issuing`)
 
 Read and written by the daemon, by `minimega cluster ...` without one, and by deployment (which copies a `node.pem` made
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_DIRECTORY = Path("/var/lib/megatools/cluster")
 NODE_FILE = "node.pem"
 REVOKED_FILE = "revoked.json"
+MEMBERS_FILE = "members.json"
 LOCK_FILE = "lock"
 RENEW_BEFORE = timedelta(days=30)
 _RENEW_HINT = "where the authority is: cluster revoke {name}, cluster invite {name}; here: cluster leave, cluster join"
@@ -169,7 +171,8 @@ class CredentialStore:
             (self.directory / NODE_FILE).unlink()
         except FileNotFoundError as error:
             raise NotFound("this host is in no cluster") from error
-        (self.directory / REVOKED_FILE).unlink(missing_ok=True)
+        for name in (REVOKED_FILE, MEMBERS_FILE):
+            (self.directory / name).unlink(missing_ok=True)
         self._revoked = None
         self._changed()
 

@@ -5,22 +5,25 @@ taken back: a node that is revoked by mistake is enrolled again, with another ce
 
     revoke here           -> kept on disk, and pushed to all members at once
     a node comes          -> asked for the revocations we lack (it asks us too)
-    its first request     -> waits (`Gate`) until those who came with it have answered: a node that was away knows all
-                             that those it can reach know, before it serves anybody who came since
+    its first request     -> waits (`Gate`) until those have answered that were away at the same time and are back
+
+The last is for a node that was cut off, or down, while somebody was revoked: whoever knows of it went from its sight
+together with the one it is about, and may come back a little later. It is waited for, but not for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, suppress
 
 import msgspec
 
 from megatools.hostkit.errors import InvalidState, MegaError, PermissionDenied, ProtocolError, chain_text
+from megatools.hostkit.files import write_atomically
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.mesh.credentials import Credentials, CredentialStore, Revocation
+from megatools.minimega.mesh.credentials import MEMBERS_FILE, Credentials, CredentialStore, Revocation, read_private
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
 from megatools.minimega.mesh.signing import prove, proven
@@ -29,7 +32,10 @@ _log = logging.getLogger(__name__)
 SERVICE = "revoked"
 _CONTEXT = b"megatools revocation 1\0"
 _ASK_S = 2.0
-_SETTLE_S = 1.5
+_LONGEST_HOLD_S = 6.0  # after a partition heals, all are back in about five
+_TOGETHER_S = 10.0  # who went within this time went together: a hung one is missed seconds later
+_FORGET_S = 86400.0
+_SAVE_AFTER_S = 1.0
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
@@ -70,7 +76,7 @@ def _content(entry: Revocation) -> bytes:
 
 
 class Revocations:
-    """One node's part. `expected` are the names of the nodes there should be, if that is known."""
+    """One node's part."""
 
     def __init__(
         self,
@@ -78,21 +84,25 @@ class Revocations:
         store: CredentialStore,
         supervisor: Supervisor,
         gate: Gate,
-        expected: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._mesh = mesh
         self._store = store
         self._supervisor = supervisor
-        self._expected = expected
         self._settling: dict[str, asyncio.Task[None]] = {}  # by the member's id
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._came = asyncio.Event()
+        self._names: dict[str, str] = {}  # of the members, by id
+        self._lost: dict[str, float] = {}  # names that were members: when they went
+        self._saved: set[str] = set()
+        self._saving: asyncio.TimerHandle | None = None
         gate.keeper = self.admitted
         gate.free = frozenset((SERVICE,))
 
     def start(self) -> None:
         """Serve and ask, until the supervisor ends."""
         self._mesh.serve(SERVICE, self._serve)
+        self._saved = self._read()
+        self._lost = dict.fromkeys(self._saved, asyncio.get_running_loop().time())  # we went from all of them at once
         self._supervisor.start("revocations", self._listen())
 
     async def revoke(self, entries: Sequence[Revocation]) -> list[str]:
@@ -125,7 +135,7 @@ class Revocations:
         self._look()
         settling = [self._settling[member.id] for member in self._mesh.members() if member.name == caller]
         if not settling:  # it asks before we have seen it come
-            await self._settle()
+            await self._settle(asyncio.get_running_loop().time())
             return True
         waiting = [task for task in settling if not task.done()]
         if waiting:
@@ -149,6 +159,7 @@ class Revocations:
         news = self._store.revoke(believed(unknown, own))
         for entry in news:
             _log.warning('node "%s" was revoked', entry.name)
+        self._came.set()  # a revoked node is not waited for
 
     def _own(self) -> Credentials | None:
         try:
@@ -176,30 +187,60 @@ class Revocations:
             self._part(identity)
         for identity, name in members.items():
             if identity not in self._settling:
-                self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(name))
-                self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle())
-                self._came.set()
+                self._meet(identity, name)
+        if members and self._saving is None and set(members.values()) != self._saved:
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER_S, self._save)
+
+    def _meet(self, identity: str, name: str) -> None:
+        self._names[identity] = name
+        went_s = self._lost.pop(name, asyncio.get_running_loop().time())
+        self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(name))
+        self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(went_s))
+        self._came.set()
 
     def _part(self, identity: str) -> None:
-        for tasks in (self._settling, self._asking):
-            task = tasks.pop(identity, None)
-            if task is not None:
-                task.cancel()
+        name = self._names.pop(identity, None)
+        if name is not None:
+            self._lost[name] = asyncio.get_running_loop().time()
+            self._asking.pop(identity).cancel()
+            self._settling.pop(identity).cancel()
 
-    async def _settle(self) -> None:
-        """Until all that should be there are, or enough time has passed; and those that are have answered."""
+    async def _settle(self, went_s: float) -> None:
+        """Until those are back that went with or after a node that went then, and have answered; or long enough."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_S):
-                while not self._all_there():
+            async with asyncio.timeout(_LONGEST_HOLD_S):
+                while self._awaits(went_s):
                     self._came.clear()
                     await self._came.wait()
         asking = [task for task in self._asking.values() if not task.done()]
         if asking:
             await asyncio.wait(asking)
 
-    def _all_there(self) -> bool:
-        expected = set(self._expected()) - {self._mesh.name}
-        return bool(expected) and expected.issubset(member.name for member in self._mesh.members())
+    def _awaits(self, went_s: float) -> bool:
+        """Whether somebody is missing who went together with a node, and was not revoked."""
+        now_s = asyncio.get_running_loop().time()
+        self._lost = {name: lost_s for name, lost_s in self._lost.items() if now_s - lost_s < _FORGET_S}
+        revoked = {entry.name for entry in self._store.revoked.values()}
+        return any(
+            lost_s >= went_s - _TOGETHER_S and name not in revoked and name not in self._names.values()
+            for name, lost_s in self._lost.items()
+        )
+
+    def _read(self) -> set[str]:
+        try:
+            return msgspec.json.decode(read_private(self._store.directory / MEMBERS_FILE) or b"[]", type=set[str])
+        except (MegaError, msgspec.MsgspecError) as error:
+            _log.warning("the members of the last time are not known: %s", error)
+            return set()
+
+    def _save(self) -> None:
+        self._saving = None
+        names = set(self._names.values())
+        try:
+            write_atomically(self._store.directory / MEMBERS_FILE, msgspec.json.encode(sorted(names)))
+        except MegaError as error:
+            _log.warning("%s", chain_text(error))
+        self._saved = names
 
     async def _ask(self, node: str) -> None:
         """Take the revocations that a node knows and this one does not."""

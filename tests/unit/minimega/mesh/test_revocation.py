@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from megatools.hostkit.clock import FakeClock
 from megatools.hostkit.errors import InvalidState
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh import revocation
-from megatools.minimega.mesh.credentials import CredentialStore, Revocation
+from megatools.minimega.mesh.credentials import MEMBERS_FILE, CredentialStore, Revocation
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.issuing import Authority, found_cluster
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
@@ -30,7 +30,6 @@ class Cluster:
         self.supervisor = supervisor
         self.network = MemoryNetwork()
         self.clock = FakeClock()
-        self.expected: Collection[str] = ()
         self.authority: Authority = found_cluster(self.store("kn0"), "", ())
 
     def store(self, name: str) -> CredentialStore:
@@ -56,7 +55,7 @@ class Node:
         self.mesh: MemoryMesh = cluster.network.join(store.host)
         self.mesh.status = lambda: MeshStatus("tls", "clique", "memory", 0)  # type: ignore[method-assign]
         self.gate = Gate()
-        self.part = Revocations(self.mesh, store, cluster.supervisor, self.gate, lambda: cluster.expected)
+        self.part = Revocations(self.mesh, store, cluster.supervisor, self.gate)
         self.part.start()
 
     def knows(self, name: str) -> bool:
@@ -162,7 +161,6 @@ def test_a_revocation_outlives_who_made_it(tmp_path: Path) -> None:
 
 async def test_who_came_is_served_once_those_there_have_answered(cluster: Cluster) -> None:
     """kn2 was away while kn1 was revoked: it knows before it serves kn1, and needs to ask no more later."""
-    cluster.expected = ("kn0", "kn1", "kn2")
     one, _ = cluster.node("kn0"), cluster.node("kn1")
     await one.part.revoke([cluster.entry("kn1")])
     returned = cluster.node("kn2")
@@ -171,35 +169,110 @@ async def test_who_came_is_served_once_those_there_have_answered(cluster: Cluste
     assert not await returned.gate.passed("kn1", "run")
 
 
-async def test_those_that_should_be_there_are_waited_for(cluster: Cluster) -> None:
-    """kn1 comes first: it is held until kn0, which is expected, is there too."""
-    cluster.expected = ("kn0", "kn1", "kn2")
-    one, bad = cluster.node("kn0"), cluster.node("kn1")
+async def turns() -> None:
+    """Let all that is ready go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_those_that_went_together_are_waited_for(cluster: Cluster) -> None:
+    """kn2 is cut off from all, and kn1 revoked: when kn1 is back first, it is held until kn0 is back too."""
+    one, bad, away = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    await turns()
+    cluster.network.cut("kn0", "kn2")
+    cluster.network.cut("kn1", "kn2")
+    await turns()
+    await one.part.revoke([cluster.entry("kn1")])
+    bad.store.forget()  # it does not tell of it itself
+    cluster.network.mend("kn1", "kn2")
+    held = asyncio.create_task(away.gate.passed("kn1", "run"))
+    await turns()
+    assert not held.done() and not away.knows("kn1")
+    cluster.network.mend("kn0", "kn2")
+    async with asyncio.timeout(10):
+        assert await held
+    assert away.knows("kn1")
+
+
+async def test_those_there_were_before_a_restart_are_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kn2 was down while kn1 was revoked: it knows from before that kn0 is to be expected."""
+    monkeypatch.setattr(revocation, "_SAVE_AFTER_S", 0.0)
+    one, bad, away = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    await turns()
+    assert (away.store.directory / MEMBERS_FILE).read_text() == '["kn0","kn1"]'
+    cluster.network.crash("kn2")
     await one.part.revoke([cluster.entry("kn1")])
     bad.store.forget()
-    cluster.network.join("kn2")
-    cluster.network.cut("kn0", "kn2")
+    cluster.network.crash("kn0")
     returned = cluster.node("kn2")
-    cluster.network.cut("kn0", "kn2")
     held = asyncio.create_task(returned.gate.passed("kn1", "run"))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not held.done()
-    cluster.network.mend("kn0", "kn2")
+    await turns()
+    assert not held.done() and not returned.knows("kn1")
+    cluster.node("kn0")
     async with asyncio.timeout(10):
         assert await held
     assert returned.knows("kn1")
 
 
+async def test_those_that_were_gone_before_are_not_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kn0 went some time before kn1, so kn2 would know what it knew of kn1."""
+    monkeypatch.setattr(revocation, "_TOGETHER_S", 0.0)
+    for name in ("kn0", "kn1"):
+        cluster.node(name)
+    stayed = cluster.node("kn2")
+    await turns()
+    cluster.network.crash("kn0")
+    await turns()
+    cluster.network.cut("kn1", "kn2")
+    await turns()
+    cluster.network.mend("kn1", "kn2")
+    async with asyncio.timeout(revocation._LONGEST_HOLD_S / 2):
+        await stayed.gate.passed("kn1", "run")
+
+
+async def test_revoked_nodes_are_not_waited_for(cluster: Cluster) -> None:
+    one, _, three = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    await turns()
+    cluster.network.crash("kn1")
+    cluster.network.cut("kn0", "kn2")
+    await turns()
+    await one.part.revoke([cluster.entry("kn1")])
+    cluster.network.mend("kn0", "kn2")
+    async with asyncio.timeout(revocation._LONGEST_HOLD_S / 2):
+        await three.gate.passed("kn0", "run")
+    assert three.knows("kn1")
+
+
 async def test_nobody_waits_for_ever(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocation, "_ASK_S", 0.02)
-    monkeypatch.setattr(revocation, "_SETTLE_S", 0.02)
-    cluster.expected = ("kn0", "kn1", "gone")
+    monkeypatch.setattr(revocation, "_LONGEST_HOLD_S", 0.02)
     one, _ = cluster.node("kn0"), cluster.node("kn1")
+    cluster.node("kn2")
+    await turns()
+    cluster.network.crash("kn2")  # for good
+    cluster.network.cut("kn0", "kn1")
+    await turns()
+    cluster.network.mend("kn0", "kn1")
     cluster.network.hanging.add("kn1")
     async with asyncio.timeout(5):
         assert await one.gate.passed("kn1", "run")
         assert await one.gate.passed("stranger", "run")  # asks before it was seen
+
+
+async def test_a_damaged_list_of_members_is_none(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    store = cluster.store("kn0")
+    path = store.directory / MEMBERS_FILE
+    path.write_text("[")
+    path.chmod(0o600)
+    one = cluster.node("kn0")
+    assert "the members of the last time are not known" in caplog.text
+    cluster.node("kn1")
+    async with asyncio.timeout(5):
+        await one.gate.passed("kn1", "run")
 
 
 async def test_what_the_gate_waits_for_passes_it(cluster: Cluster) -> None:
