@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from megatools.hostkit.clock import FakeClock
 from megatools.minimega.files.content import read_manifest
+from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.mesh.issuing import required_authority
 from tests.support.cluster import Cluster, cluster, mesh_size
 from tests.support.daemon import Daemon
 from tests.support.enrolling import invited
@@ -82,6 +88,23 @@ class TestStrangers:
         until(lambda: daemon.rows("mesh status")[0]["security"] == "tls")
         is_left_alone(knights)
         assert bytes_got(knights, pem_of(daemon)) == ""
+        daemon.ask("cluster leave")
+
+    @pytest.mark.parametrize(("years", "said"), [(-6, "expired on"), (1, "is not valid before")])
+    def test_with_a_certificate_at_the_wrong_time(
+        self, knights: Cluster, tmp_path: Path, years: int, said: str
+    ) -> None:
+        daemon, directory = knights.daemons[STRANGER], Path(pem_of(knights.daemons[0])).parent
+        for path in directory.glob("authority.*"):  # a copy, so that kn1 knows nothing of it
+            shutil.copy(path, tmp_path)
+        then = FakeClock(datetime.now(UTC) + timedelta(days=365 * years))
+        authority = required_authority(CredentialStore(tmp_path, "kn1", then))
+        CredentialStore(Path(pem_of(daemon)).parent, "kn4").save(authority.credentials("kn4"))
+        daemon.quit()
+        daemon.start()
+        assert daemon.rows("cluster")[0]["remarks"].count(said) == 1
+        is_left_alone(knights)
+        assert bytes_got(knights, pem_of(daemon)) == ""  # nor when it does not care itself
         daemon.ask("cluster leave")
 
     def test_with_one_of_the_cluster_it_is_a_member(self, knights: Cluster) -> None:

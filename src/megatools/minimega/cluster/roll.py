@@ -115,7 +115,8 @@ class Roll:
         try:
             own = self._store.load()
         except MegaError as error:
-            said.append(chain_text(error))
+            if not any(chain_text(error) in remark for remark in said):  # the mesh says it too, once it noticed
+                said.append(chain_text(error))
         if own is None:
             security = "open" if security == "open" else "off"  # the mesh may not have noticed yet
             return StatusRow(security, "", self._store.host, "", "", "", "", "; ".join(dict.fromkeys(said)))
