@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from megatools.hostkit import revision
 from megatools.hostkit.errors import Unavailable
 
-FORMAT = 1
+FORMAT = 2
 HOME = "opt/megatools"
 _FOLDERS = ("bin", "scripts", "src", "misc", "examples", "requirements")
 _FILES = ("README.md", "LICENSE", "pyproject.toml", "all.bash")
@@ -30,7 +31,7 @@ _SITE = f"{HOME}/.venv/lib/{PYTHON}/site-packages"
 def folder(cache: Path) -> Path:
     """The tree, in a folder of a cache; made anew when something of the project has changed."""
     sources = dict(_sources())
-    rows = [f"{FORMAT} {PYTHON}"]
+    rows = [f"{FORMAT} {PYTHON} {revision.revision()}"]
     for inside, path in sorted(sources.items()):
         status = path.lstat()
         rows.append(f"{inside} {path} {status.st_mode} {status.st_size} {status.st_mtime_ns}")
@@ -44,6 +45,7 @@ def folder(cache: Path) -> Path:
         place = aside / inside
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, place, follow_symlinks=False)
+    (aside / HOME / revision.NOTE).write_text(f"{revision.revision()}\n")
     _environment(aside)
     for path in (aside / HOME / "src", aside / _SITE):
         inside_image = "/" + str(path.relative_to(aside))

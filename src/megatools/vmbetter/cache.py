@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -85,10 +84,11 @@ class Cache:
         self.root = root
         self._lock = Lock(root / "lock")
         self._fresh: set[Path] = set()  # files written or checked under this lock
+        self._kept: set[Path] = set()  # workspaces to be looked at until the next build
 
     @contextlib.contextmanager
     def held(self, waiting: Callable[[str], None]) -> Generator[None]:
-        """Hold the lock, waiting for another build to end; leftovers of dead builds are removed."""
+        """Hold the lock, waiting for another build to end; leftovers are removed first and last."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,6 +101,9 @@ class Cache:
             sandbox.remove(self.root / "work")
             yield
         finally:
+            for left in set((self.root / "work").glob("*")) - self._kept:
+                sandbox.remove(left)
+            self._kept.clear()
             self._fresh.clear()
             self._lock.release()
 
@@ -109,6 +112,8 @@ class Cache:
         """A folder to work in, gone afterwards unless it is to be kept (until the next build)."""
         folder = self._aside("")
         folder.chmod(0o755)  # apt works in it as another user
+        if keep:
+            self._kept.add(folder)
         try:
             yield folder
         finally:
@@ -116,7 +121,7 @@ class Cache:
                 sandbox.remove(folder)
 
     def _aside(self, prefix: str) -> Path:
-        """A new folder that is gone, at the latest, when the next build begins."""
+        """A new folder that is gone, at the latest, when the lock is let go or, after a kill -9, next taken."""
         try:
             (self.root / "work").mkdir(parents=True, exist_ok=True)
             return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root / "work"))
@@ -223,7 +228,6 @@ class Cache:
             aside.rename(folder)
             sync_directory(folder.parent)
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
             raise Unavailable(f'cannot write to the cache "{self.root}"', hint=SPACE_HINT) from error
         return entry
 
