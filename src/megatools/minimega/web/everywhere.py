@@ -23,10 +23,11 @@ from megatools.minimega.cluster.host_facts import HostInfo
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.lang.answer import Table
 from megatools.minimega.lang.operation import HostResult, Request
-from megatools.minimega.mesh.mesh import Arrival, Caller, Mesh, Role, Stream
+from megatools.minimega.mesh.mesh import Caller, Mesh, Role, Stream
 from megatools.minimega.vnc.relay import Console
 from megatools.minimega.web.fleet import Row, Verb
 from megatools.minimega.web.local import LocalFleet
+from megatools.minimega.web.tables import HostTables
 
 VMS, CONSOLE, LINKS = "vms", "console", "vms links"
 _FOLLOW, _ONCE = b"follow", b"once"
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 _SPACING_S = 0.1  # between two tables of one host: a hundred VMs that start at once are a few tables, not a hundred
 _WATCH_S = 3600.0
 _ONCE_S = 2.0
+_NO_ANSWER = f"it does not answer within {_ONCE_S:g} s"
 _AGAIN_S = 1.0
 _CHUNK_BYTES = 65536
 
@@ -53,7 +55,7 @@ class EveryFleet:
         self._hosts = hosts
         self._mesh = mesh
         self._supervisor = supervisor
-        self._tables: dict[str, Table] = {}
+        self._told = HostTables(())
         self._listeners: set[asyncio.Event] = set()
         self._watching: asyncio.Task[None] | None = None
         mesh.serve(VMS, self._tell)
@@ -66,15 +68,20 @@ class EveryFleet:
         return self._local.host
 
     async def table(self) -> Table:
-        """Every VM of every host that told of its own."""
+        """Every VM of every host that told of its own; `silent` names the others."""
+        if self._listeners:
+            self._keep_watching()
+        else:
+            self._told = await self._ask_all()
         local = self._local.table()
-        if not self._listeners:
-            await self._ask_all()
         rows = list(local.rows)
-        for _, table in sorted(self._tables.items()):
-            if table.header == local.header:  # a peer of another version may have other columns
-                rows += table.rows
+        for _, table in sorted(self._told.tables.items()):
+            rows += table.rows
         return Table(local.header, tuple(rows))
+
+    def silent(self) -> Mapping[str, str]:
+        """The hosts whose VMs the last table lacks, and why."""
+        return dict(sorted(self._told.silent.items()))
 
     async def hosts(self) -> Sequence[Mapping[str, str]]:
         """What each host is, has and is connected to."""
@@ -89,8 +96,7 @@ class EveryFleet:
         """Yields whenever something about a VM changed, here or elsewhere; the others are watched meanwhile."""
         news = asyncio.Event()
         self._listeners.add(news)
-        if self._watching is None:
-            self._watching = self._supervisor.start("watch the VMs of all hosts", self._watch())
+        self._keep_watching()
         try:
             while True:
                 await news.wait()
@@ -98,7 +104,7 @@ class EveryFleet:
                 yield None
         finally:
             self._listeners.discard(news)
-            if not self._listeners:
+            if not self._listeners and self._watching is not None:
                 self._watching.cancel()
                 self._watching = None
 
@@ -124,22 +130,31 @@ class EveryFleet:
         for news in self._listeners:
             news.set()
 
+    def _keep_watching(self) -> None:
+        """Watch, also again after a bug ended it (the log has it)."""
+        if self._watching is None or self._watching.done():
+            self._watching = self._supervisor.start("watch the VMs of all hosts", self._watch())
+
     async def _watch(self) -> None:
         """Follow this host and every member there is; ends when it is cancelled."""
-        following: dict[str, asyncio.Task[None]] = {}
+        following: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        told = self._told = self._nothing()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_local())
                 while True:
                     members = {member.id: member.name for member in self._mesh.members() if not member.doubled}
                     for gone in following.keys() - members.keys():
-                        following.pop(gone).cancel()
+                        left, task = following.pop(gone)
+                        task.cancel()
+                        told.miss(left, "it left the mesh")
+                        self._notify()
                     for member_id, name in members.items():
                         if member_id not in following:
-                            following[member_id] = group.create_task(self._follow(name))
+                            following[member_id] = name, group.create_task(self._follow(name, told))
                     await self._membership_changes()
         finally:
-            self._tables.clear()
+            self._told = self._nothing()
 
     async def _membership_changes(self) -> None:
         """Wait for a member to come or go, or a while: events between two waits are seen then."""
@@ -154,38 +169,43 @@ class EveryFleet:
         async for _ in self._local.changes():
             self._notify()
 
-    async def _follow(self, host: str) -> None:
+    async def _follow(self, host: str, told: HostTables) -> None:
         """Take a host's tables as they come, until it is no member any more."""
+        patience = asyncio.get_running_loop().call_later(_ONCE_S, self._grow_impatient, told, host)
         try:
             while True:
                 async with aclosing(self._mesh.call([host], VMS, _FOLLOW, timeout_s=_WATCH_S)) as arrivals:  # type: ignore[type-var]
                     async for arrival in arrivals:
-                        self._heard(arrival)
+                        told.hear(arrival)
+                        self._notify()
                 await asyncio.sleep(_AGAIN_S)  # it refused or broke off: not more often than this
         finally:
-            if self._tables.pop(host, None) is not None:
-                self._notify()
+            patience.cancel()
 
-    def _heard(self, arrival: Arrival) -> None:
-        if arrival.ending is None:
-            self._tables[arrival.host] = msgspec.msgpack.decode(arrival.payload, type=Table)
-            self._notify()
-        elif arrival.error:
-            _log.info("VMs of %s: %s", arrival.host, arrival.error)
+    def _grow_impatient(self, told: HostTables, host: str) -> None:
+        told.late(host, _NO_ANSWER)
+        self._notify()
 
-    async def _ask_all(self) -> None:
-        """The tables of all members, once; who does not answer in time has no VMs."""
+    async def _ask_all(self) -> HostTables:
+        """The tables of all members, once."""
+        told = self._nothing()
         names = [member.name for member in self._mesh.members() if not member.doubled]
-        self._tables.clear()
         async for arrival in self._mesh.call(names, VMS, _ONCE, timeout_s=_ONCE_S):
-            self._heard(arrival)
+            told.hear(arrival)
+        return told
+
+    def _nothing(self) -> HostTables:
+        return HostTables(self._local.table().header)
 
     async def _links(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """Whom each host is connected to, of those that say."""
         found: dict[str, list[str]] = {}
         async for arrival in self._mesh.call(names, LINKS, b"", timeout_s=_ONCE_S):
             if arrival.ending is None:
-                found[arrival.host] = msgspec.msgpack.decode(arrival.payload, type=list[str])
+                try:
+                    found[arrival.host] = msgspec.msgpack.decode(arrival.payload, type=list[str])
+                except msgspec.MsgspecError as error:
+                    _log.warning('the links of "%s" cannot be read here: %s', arrival.host, error)
         return found
 
     # ---- answering others

@@ -8,7 +8,7 @@ Each viewer remembers what it was told, so a slow one skips to the newest state 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
@@ -26,6 +26,7 @@ class Feed:
     def __init__(self, fleet: FleetView) -> None:
         self._fleet = fleet
         self._rows: dict[str, Row] | None = None
+        self._silent: Mapping[str, str] = {}
         self._dirty = asyncio.Event()
         self._news = asyncio.Event()
         self.viewers = 0
@@ -56,7 +57,8 @@ class Feed:
             await self._wait_for_need()
             self._dirty.clear()
             if self.viewers and not self._closed:
-                self._publish(rows_of(await self._fleet.table()))
+                table = await self._fleet.table()
+                self._publish(rows_of(table), self._fleet.silent())
                 await asyncio.sleep(_SPACING_S)
 
     async def _wait_for_need(self) -> None:
@@ -66,18 +68,21 @@ class Feed:
         except TimeoutError:
             return
 
-    def _publish(self, rows: list[Row]) -> None:
+    def _publish(self, rows: list[Row], silent: Mapping[str, str]) -> None:
         fresh: dict[str, Row] = {
             row["uuid"]: {column: cell for column, cell in row.items() if column not in _UNWATCHED} for row in rows
         }
-        if fresh != self._rows:
-            self._rows = fresh
+        if fresh != self._rows or silent != self._silent:
+            self._rows, self._silent = fresh, silent
             self._news.set()
             self._news = asyncio.Event()
 
     async def events(self, namespace: str | None = None) -> AsyncIterator[bytes]:
-        """A server-sent event stream: `snapshot` first, then `change` with the VMs that changed and those gone."""
-        told: dict[str, Row] | None = None
+        """A server-sent event stream: `snapshot` first, then `change` with the VMs that changed and those gone.
+
+        Both name the hosts whose VMs are not known, as `silent`: by name, why.
+        """
+        told: tuple[dict[str, Row], Mapping[str, str]] | None = None
         self.viewers += 1
         self._dirty.set()
         try:
@@ -86,8 +91,8 @@ class Feed:
                 news, rows = self._news, self._rows
                 if rows is not None:
                     mine = {key: row for key, row in rows.items() if namespace in (None, row["namespace"])}
-                    message = _difference(self._fleet.host, told, mine)
-                    told = mine
+                    message = _difference(self._fleet.host, told, (mine, self._silent))
+                    told = mine, self._silent
                     if message:
                         yield message
                 if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
@@ -106,12 +111,18 @@ async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
         return False
 
 
-def _difference(host: str, told: dict[str, Row] | None, now: dict[str, Row]) -> bytes:
+def _difference(
+    host: str, told: tuple[dict[str, Row], Mapping[str, str]] | None, now: tuple[dict[str, Row], Mapping[str, str]]
+) -> bytes:
+    rows, silent = now
     if told is None:
-        return _event("snapshot", {"host": host, "vms": list(now.values())})
-    changed = [row for key, row in now.items() if told.get(key) != row]
-    gone = [key for key in told if key not in now]
-    return _event("change", {"vms": changed, "gone": gone}) if changed or gone else b""
+        return _event("snapshot", {"host": host, "vms": list(rows.values()), "silent": silent})
+    if told == now:
+        return b""
+    before, _ = told
+    changed = [row for key, row in rows.items() if before.get(key) != row]
+    gone = [key for key in before if key not in rows]
+    return _event("change", {"vms": changed, "gone": gone, "silent": silent})
 
 
 def _event(name: str, body: object) -> bytes:

@@ -37,6 +37,10 @@ class FleetView(Protocol):
         """Every VM: the columns of `vm info`, after two called `host` and `namespace`."""
         ...
 
+    def silent(self) -> Mapping[str, str]:
+        """The hosts whose VMs the last table lacks, and why."""
+        ...
+
     async def hosts(self) -> Sequence[Mapping[str, str]]:
         """Every host of the mesh, this one first: the cells of `host` by column name, its `name`, `state` and `links`.
 

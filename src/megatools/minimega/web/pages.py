@@ -29,6 +29,8 @@ from megatools.minimega.web.console import serve_console
 from megatools.minimega.web.feed import Feed
 from megatools.minimega.web.fleet import FleetView, Row, Verb, find_row, rows_of
 
+SILENT = "Minimega-Silent-Hosts"
+"""The header of the list as JSON that names the hosts whose VMs it lacks."""
 STATIC = Path(__file__).with_name("static")
 _DEAD = ("QUIT", "ERROR")
 _VNC_BASE_PORT = 5900
@@ -103,7 +105,8 @@ class Pages:
         rows = [
             row for row in await self._rows() if row["state"] not in _DEAD and namespace in (None, row["namespace"])
         ]
-        return Response(msgspec.json.encode(rows), media_type="application/json")
+        headers = {SILENT: ", ".join(self._fleet.silent())}  # the body is the original's: a list of VMs, nothing else
+        return Response(msgspec.json.encode(rows), headers=headers, media_type="application/json")
 
     async def _events(self, request: Request) -> Response:
         return StreamingResponse(

@@ -1,17 +1,19 @@
 """The VMs of several hosts on one host's pages: listed, followed and reached, whatever the others do."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from megatools.hostkit.errors import MegaError, NotFound
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.cluster.hosts import LocalHosts
+from megatools.minimega.lang.answer import Table
 from megatools.minimega.mesh.memory import MemoryNetwork
-from megatools.minimega.mesh.mesh import Role
+from megatools.minimega.mesh.mesh import Caller, Member, Role
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import VmKind
@@ -19,7 +21,8 @@ from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers
 from megatools.minimega.vm.plan import VmPlan
 from megatools.minimega.vm.settings import VmSettings
-from megatools.minimega.web.everywhere import EveryFleet
+from megatools.minimega.web import everywhere
+from megatools.minimega.web.everywhere import VMS, EveryFleet
 from megatools.minimega.web.fleet import Row, rows_of
 from megatools.minimega.web.local import LocalFleet
 
@@ -66,6 +69,26 @@ async def _rows(view: EveryFleet) -> list[Row]:
     return rows_of(await view.table())
 
 
+class Viewer:
+    """Somebody who follows the list, from when this is made."""
+
+    def __init__(self, view: EveryFleet) -> None:
+        self._view = view
+        self._changes = view.changes()
+        self._next = asyncio.ensure_future(anext(self._changes))
+
+    async def sees(self, *vms: str, silent: Sequence[str] = ()) -> None:
+        """Wait until these VMs, and no others, are in the list, and these hosts are named as silent."""
+        await asyncio.sleep(0)  # the changes are followed from here on
+        while [row["name"] for row in await _rows(self._view)] != [*vms] or list(self._view.silent()) != [*silent]:
+            await self._next
+            self._next = asyncio.ensure_future(anext(self._changes))
+
+    async def leaves(self) -> None:
+        self._next.cancel()
+        await asyncio.wait([self._next])
+
+
 async def test_one_look_shows_all_hosts(tmp_path: Path) -> None:
     async with _lab(tmp_path) as lab:
         one = await lab.host("kn1")
@@ -82,17 +105,98 @@ async def test_changes_elsewhere_are_followed_until_the_host_is_gone(tmp_path: P
     async with _lab(tmp_path) as lab:
         one = await lab.host("kn1")
         await lab.host("kn2")
-        changes = one.changes()
+        viewer = Viewer(one)
+        await viewer.sees()
         await lab.launch("kn2", "b")
-        while [row["name"] for row in await _rows(one)] != ["b"]:
-            await anext(changes)
+        await viewer.sees("b")
         await lab.host("kn3")
         await lab.launch("kn3", "c")
-        while [row["name"] for row in await _rows(one)] != ["b", "c"]:
-            await anext(changes)
+        await viewer.sees("b", "c")
         lab.network.crash("kn2")
-        while [row["name"] for row in await _rows(one)] != ["c"]:
-            await anext(changes)
+        await viewer.sees("c", silent=["kn2"])
+        assert one.silent() == {"kn2": "it left the mesh"}
+        await viewer.leaves()
+
+
+async def test_a_host_of_another_version_is_named_and_the_others_stay_live(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        await lab.host("kn2")
+        strange = lab.network.join("kn3")
+
+        async def riddle(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+            yield b"\xc1 no message at all"
+
+        strange.serve(VMS, riddle)
+        await lab.launch("kn2", "b")
+        assert [row["name"] for row in await _rows(one)] == ["b"]
+        assert list(one.silent()) == ["kn3"]
+        viewer = Viewer(one)
+        await viewer.sees("b", silent=["kn3"])
+        assert "another version" in one.silent()["kn3"]
+        await lab.launch("kn2", "c")
+        await viewer.sees("b", "c", silent=["kn3"])
+        await lab.host("kn3")  # the right version now
+        await viewer.sees("b", "c")
+        await viewer.leaves()
+
+
+async def test_other_columns_are_no_list(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        other = lab.network.join("kn2")
+
+        async def shorter(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+            yield msgspec.msgpack.encode(Table(("host", "name"), (("kn2", "b"),)))
+
+        other.serve(VMS, shorter)
+        assert await _rows(one) == []
+        assert "other columns" in one.silent()["kn2"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_a_host_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    monkeypatch.setattr(everywhere, "_ONCE_S", 0.05)
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        await lab.host("kn2")
+        lab.network.hanging.add("kn2")
+        if watched:
+            viewer = Viewer(one)
+            await viewer.sees(silent=["kn2"])
+            await viewer.leaves()
+        else:
+            await _rows(one)
+        assert "does not answer" in one.silent()["kn2"]
+
+
+async def test_a_watch_that_a_bug_ended_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        await lab.host("kn2")
+        await lab.launch("kn2", "b")
+        broken = asyncio.Event()
+
+        def bug() -> Sequence[Member]:
+            broken.set()
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lab.network.nodes["kn1"], "members", bug)
+            viewer = Viewer(one)
+            await broken.wait()
+        while [row["name"] for row in await _rows(one)] != ["b"]:  # the feed looks now and then, whatever happens
+            await asyncio.sleep(0)
+        await viewer.leaves()
+
+
+async def test_two_looks_at_once_see_the_same(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        await lab.host("kn2")
+        await lab.launch("kn2", "b")
+        looks = await asyncio.gather(*(_rows(one) for _ in range(5)))
+        assert [[row["name"] for row in rows] for rows in looks] == [["b"]] * 5
 
 
 async def test_a_node_limited_to_a_namespace_sees_no_other(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ export const vmPath = (vm) => `/${encodeURIComponent(vm.namespace)}/vm/${encodeU
 
 export const isDead = (vm) => vm.state === "QUIT" || vm.state === "ERROR";
 
-/** Follow the VMs: `onChange(vms: Map of uuid to VM, host)` after every change, `onLink(state)` about the line. */
+/** Follow the VMs: `onChange(vms: Map of uuid to VM, host, silent: why, by host whose VMs are not known)` after every change, `onLink(state)` about the line. */
 export function follow(onChange, onLink) {
   const vms = new Map();
   let host = "";
@@ -28,7 +28,7 @@ export function follow(onChange, onLink) {
     }
     for (const vm of body.vms) vms.set(vm.uuid, vm);
     for (const uuid of body.gone ?? []) vms.delete(uuid);
-    onChange(vms, host);
+    onChange(vms, host, body.silent);
   };
   const listen = () => {
     const source = new EventSource(prefix() + "/vms/events");

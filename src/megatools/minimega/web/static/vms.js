@@ -158,6 +158,13 @@ function draw() {
   else place(at("screens"), cards, shown, "card", newCard, fillCard);
 }
 
+// Hosts whose VMs are not in the list are named: a list that is short must not look complete.
+function showSilent(silent) {
+  const hosts = Object.entries(silent);
+  at("silent").hidden = hosts.length === 0;
+  setText(at("silent"), hosts.map(([host, why]) => `The VMs of ${host} are not shown: ${why}.`).join(" "));
+}
+
 // One screen after another, only those in sight: a page full of VMs asks for a few pictures a second, no more.
 async function refreshScreens() {
   for (const [uuid, parts] of [...cards]) {
@@ -183,5 +190,5 @@ at("unfilter").addEventListener("click", () => { at("filter").value = ""; draw()
 at("as-list").addEventListener("click", () => choose("list"));
 if (location.hash) at("filter").value = decodeURIComponent(location.hash.slice(1));
 at("as-screens").addEventListener("click", () => choose("screens"));
-follow((now, host) => { vms = now; setText(at("host"), host); draw(); }, (state) => showLink(at("link"), state));
+follow((now, host, silent) => { vms = now; setText(at("host"), host); showSilent(silent); draw(); }, (state) => showLink(at("link"), state));
 refreshScreens();
