@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from megatools.hostkit import proc
+from megatools.hostkit.errors import InvalidState
 from tests.integration.vmbetter.conftest import CONFIG, Workshop
 from tests.support.requires import requires
 
@@ -208,6 +209,34 @@ def test_a_prune_killed_half_way_poisons_nothing(workshop: Workshop) -> None:
             prune.kill()
         workshop.build("--initrd", "--rootfs-tar", "x.conf")
         interrupted.check(f"turn {turn}")
+
+
+def test_a_folder_in_which_something_is_mounted_is_never_replaced(workshop: Workshop) -> None:
+    """As for a chroot: to remove the old tree would be to empty the host's /dev."""
+    workshop.config()
+    workshop.build("--rootfs", "x.conf")
+    tree, outside = workshop.directory / "x_rootfs", workshop.directory / "outside"
+    outside.mkdir()
+    (outside / "null").write_text("the host's")
+    subprocess.run(["mount", "--bind", str(outside), str(tree / "proc")], check=True)
+    try:
+        done = workshop.build("--rootfs", "x.conf", check=False)
+        assert done.status == InvalidState.exit_code, said(done)
+        assert f'is in use: "{tree}/proc" is mounted' in said(done)
+        assert f"hint: umount --recursive {tree}/proc" in said(done)
+        assert (outside / "null").read_text() == "the host's"
+        assert (tree / "usr/share/hello").is_dir()
+    finally:
+        subprocess.run(["umount", str(tree / "proc")], check=True)
+    workshop.build("--rootfs", "x.conf")
+
+
+def test_a_sys_lent_by_the_host_is_read_only(workshop: Workshop) -> None:
+    """In a user namespace none can be mounted anew; here root is the host's, whose files these are."""
+    look = "ls /sys/kernel/mm >/seen; for path in kernel/mm/ksm/run fs/cgroup; do ! test -w /sys/$path || exit 9; done"
+    workshop.config(CONFIG + f"postbuild = `{look}`")
+    workshop.build("--rootfs-tar", "x.conf", before=("unshare", "--user", "--map-root-user"))
+    assert "ksm" in workshop.file("seen")
 
 
 def make_socket(path: Path) -> None:

@@ -150,8 +150,17 @@ set -x
 mkdir -p /a && perl -e 'chroot("/a"); chdir(".." x 1) for 1..50; chroot("."); exit(-e "MARK" ? 1 : 0)' || exit 5
 mknod /a/disk b MAJOR MINOR
 ! head -c 1 /a/disk >/dev/null 2>&1 || exit 6
+for place in / /dev /dev/shm /run; do
+    mknod $place/zero.again c 1 5 && mknod $place/disk b MAJOR MINOR || exit 6
+    ! head -c 1 $place/zero.again >/dev/null 2>&1 && ! head -c 1 $place/disk >/dev/null 2>&1 || exit 6
+    rm $place/zero.again $place/disk
+done
+[ "$(head -c 1 /dev/zero | wc -c)" = 1 ] && echo >/dev/null || exit 6
 ! ip link add gone type dummy 2>/dev/null || exit 7
 rm -rf /dev/null /dev/zero 2>/dev/null
+for path in proc/sys/kernel/hostname proc/scsi proc/fs proc/asound proc/driver sys/kernel/mm/ksm/run sys/fs/cgroup; do
+    ! test -w /$path || exit 9
+done
 [ ! -e /dev/kmsg ] && [ ! -e /dev/vda ] && [ ! -e /dev/sda ] || exit 8
 rm -rf /usr/lib/modules /usr/share /boot/System* /a
 """
@@ -163,6 +172,8 @@ def test_a_hostile_postbuild_reaches_nothing_of_the_host(tmp_path: Path) -> None
     script = ESCAPES.replace("MARK", str(tmp_path).strip("/")).replace("MAJOR", str(os.major(disk)))
     (tmp_path / "x.conf").write_text(f"{PACKAGES}postbuild = `{script.replace('MINOR', str(os.minor(disk)))}`")
     vmbetter("x.conf", directory=tmp_path)
+    vmbetter("-1", "x.conf", directory=tmp_path)
+    vmbetter("-2", "x_stage1", "x.conf", directory=tmp_path)
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert stat.S_ISCHR(os.stat("/dev/zero").st_mode)
 

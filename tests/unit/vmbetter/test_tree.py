@@ -78,6 +78,17 @@ def test_what_an_overlay_cannot_do_is_refused(tmp_path: Path, name: str, kind: s
         layer_of(tmp_path / "over")
 
 
+def test_an_attribute_with_an_odd_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "over/file"
+    path.parent.mkdir()
+    path.write_text("")
+    os.setxattr(path, "user.plain-1.a_b", b"x")
+    assert overlays.digest(tmp_path / "over")[0][-1] == [("SCHILY.xattr.user.plain-1.a_b", "x")]
+    os.setxattr(path, 'user.a\ndump "/x" /etc/x', b"x")
+    with pytest.raises(InvalidInput, match=r'over/file" in an overlay has an extended attribute with the name'):
+        overlays.digest(tmp_path / "over")
+
+
 def test_a_later_overlay_goes_through_a_link_of_an_earlier_one_inside_the_tree(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one/data").symlink_to("/etc")

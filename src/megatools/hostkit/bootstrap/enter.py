@@ -1,8 +1,9 @@
 """Become a program in another root: `python -m megatools.hostkit.bootstrap.enter TREE PROGRAM [ARGUMENT...]`.
 
 Started contained (in namespaces of its own), by vmbetter's postbuild stage; the tree must be a mount point. The old
-root is unmounted, so that nothing of the host can be reached any more, whatever the program does; capabilities that
-reach beyond the tree are given up for good. NAME=VALUE words before the program are its environment.
+root is unmounted, so that nothing of the host can be reached any more, whatever the program does; all that is mounted
+in its /sys becomes read-only; capabilities that reach beyond the tree are given up for good. NAME=VALUE words before
+the program are its environment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import struct
 import sys
 
 from megatools.hostkit import proc
@@ -17,6 +19,10 @@ from megatools.hostkit.errors import Unavailable
 
 _PIVOT_ROOT = {"x86_64": 155}  # the system call's number; 41 on all newer architectures
 _PIVOT_ROOT_NEWER = 41
+_MOUNT_SETATTR = 442  # the same everywhere; Linux 5.12
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_SEALED = 0x1 | 0x2 | 0x4 | 0x8  # mount_attr: rdonly, nosuid, nodev, noexec
 _MNT_DETACH = 2
 _PR_CAPBSET_DROP = 24
 # capabilities(7): dac_read_search, net_admin, sys_module, sys_rawio, sys_ptrace, sys_admin, sys_boot, sys_time,
@@ -30,11 +36,19 @@ def _checked(result: int, what: str) -> None:
         raise Unavailable(f"cannot {what}") from OSError(number, os.strerror(number))
 
 
+def _seal(libc: ctypes.CDLL, folder: bytes) -> None:
+    """Make a mount and all mounts below it read-only (a /sys lent by the host brings others along)."""
+    attributes = struct.pack("=4Q", _SEALED, 0, 0, 0)
+    done = libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, folder, _AT_RECURSIVE, attributes, len(attributes))
+    _checked(done, "make /sys read-only")
+
+
 def main() -> None:
     """Do what the module says; the arguments are the process's own."""
     tree, *words = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     os.chdir(tree)
+    _seal(libc, b"sys")
     number = _PIVOT_ROOT.get(platform.machine(), _PIVOT_ROOT_NEWER)
     _checked(libc.syscall(number, b".", b"."), "change the root")
     _checked(libc.umount2(b".", _MNT_DETACH), "leave the old root")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import time
@@ -17,11 +18,12 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from megatools.hostkit import proc
-from megatools.hostkit.errors import CommandFailed, PermissionDenied, Unavailable
+from megatools.hostkit.errors import CommandFailed, InvalidState, PermissionDenied, Unavailable
 
 # Ends with its parent: the kernel's signal for that is asked for first, then whether the parent is still there
 _WITH_PARENT = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 _BLOCK = 1 << 16
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # blanks and the like in mountinfo
 
 
 def is_rootless() -> bool:
@@ -59,8 +61,31 @@ def check_usable() -> None:
         raise PermissionDenied(f"user namespaces are not usable: {proc.failure_text(tried)}", hint=hint)
 
 
+def mounted_below(path: Path) -> list[str]:
+    """What is mounted in a folder, bound folders of the same file system included; sorted."""
+    return points_below(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"), str(path.resolve()))
+
+
+def points_below(mountinfo: str, folder: str) -> list[str]:
+    """Mount points inside a folder, from the text of proc_pid_mountinfo(5)."""
+    places = (line.split(" ")[4] for line in mountinfo.splitlines())
+    points = {_ESCAPED.sub(lambda match: chr(int(match[1], 8)), place) for place in places}
+    return sorted(point for point in points if point.startswith(folder.rstrip("/") + "/"))
+
+
+def check_unmounted(path: Path) -> None:
+    """Raise InvalidState when something is mounted in a folder: to remove that would be to empty something else."""
+    if points := mounted_below(path):
+        told = ", ".join(f'"{point}"' for point in points)
+        raise InvalidState(f'"{path}" is in use: {told} is mounted', hint=f"umount --recursive {points[0]}")
+
+
 def remove(path: Path) -> None:
-    """Remove a folder whoever owns what is in it; nothing happens when it is absent."""
+    """Remove a folder whoever owns what is in it; nothing happens when it is absent.
+
+    Raises InvalidState, having removed nothing, when something is mounted in it.
+    """
+    check_unmounted(path)
     shutil.rmtree(path, ignore_errors=True)
     if path.exists() and is_rootless():
         proc.run_sync(contained(["rm", "-rf", "--one-file-system", str(path)]), timeout_s=600, check=False)

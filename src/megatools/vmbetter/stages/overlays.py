@@ -9,6 +9,7 @@ to root in the image. Folders of the tree that are links (usr-merge: /bin is usr
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ STAGE = "overlays"
 FORMAT = 2
 _LINKS_AT_MOST = 40
 _XATTRS = ("user.", "security.capability")
+_XATTR_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def walk(overlay: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
@@ -76,15 +78,17 @@ def _owner(status: os.stat_result, top: os.stat_result) -> tuple[int, int]:
 
 
 def _attributes(path: Path) -> dict[str, str]:
-    """Extended attributes that an image takes over, in a tar's spelling."""
+    """Extended attributes that an image takes over, in a tar's spelling. Raises InvalidInput for an odd name."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:  # a filesystem without them
         return {}
+    taken = [name for name in names if name.startswith(_XATTRS)]
+    if odd := [name for name in taken if not _XATTR_NAME.fullmatch(name)]:
+        raise InvalidInput(f'"{path}" in an overlay has an extended attribute with the name {odd[0]!r}')
     return {
         f"SCHILY.xattr.{name}": os.getxattr(path, name, follow_symlinks=False).decode("utf-8", "surrogateescape")
-        for name in names
-        if name.startswith(_XATTRS)
+        for name in taken
     }
 
 

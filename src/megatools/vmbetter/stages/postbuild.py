@@ -34,17 +34,18 @@ set -e
 cd "$1" && lend=$2 && shift 2
 if [ -d whole ]; then
     mount --bind whole/ mounted
+    mount -o remount,bind,nodev mounted
 else
     mount -t overlay -o userxattr,nodev,lowerdir=lower,upperdir=upper,workdir=work overlay mounted
 fi
 mount -t proc -o nosuid,nodev,noexec proc mounted/proc
-for path in sys sysrq-trigger irq bus; do
+for path in acpi asound bus driver dynamic_debug fs irq latency_stats mtrr scsi sys sysrq-trigger sysvipc tty; do
     [ -e mounted/proc/$path ] || continue
     mount --bind mounted/proc/$path mounted/proc/$path
     mount -o remount,bind,ro,nosuid,nodev,noexec mounted/proc/$path
 done
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs mounted/sys 2>/dev/null || mount --rbind /sys mounted/sys
-mount -t tmpfs -o mode=755,nosuid,size=64m tmpfs mounted/dev
+mount -t tmpfs -o mode=755,nosuid,nodev,size=64m tmpfs mounted/dev
 mkdir mounted/dev/pts mounted/dev/shm
 for node in null zero full random urandom tty; do
     : > mounted/dev/$node

@@ -55,15 +55,22 @@ class Delivery:
             raise Unavailable(f'cannot write "{target}"') from error
 
     def folder(self, name: str) -> tuple[Path, Path]:
-        """Where a folder is to be made that shall be NAME, and where it will be."""
+        """Where a folder is to be made that shall be NAME, and where it will be.
+
+        Raises InvalidState when something is mounted in the folder that it replaces.
+        """
         target = self.directory / name
+        sandbox.check_unmounted(target)
         old = _old(target)
         if old.exists() and not target.exists():  # killed between two moves
             old.rename(target)
         return self._aside(target, folder=True), target
 
     def put(self) -> None:
-        """Move all into place."""
+        """Move all into place. Raises Unavailable, and InvalidState as `folder` does."""
+        for _, target in self._moves:
+            if target.is_dir():
+                sandbox.check_unmounted(target)
         with signals.held():
             for aside, target in self._moves:
                 try:

@@ -2,12 +2,14 @@
 
 Called by the disk target. e2fsprogs does the work: mke2fs makes an empty filesystem, debugfs fills it from a script
 that names every owner, mode and time, so that the same tar gives the same bytes whoever builds. What a file's path
-says is never followed on this host: contents go through numbered files.
+says is never followed on this host: contents go through numbered files. Debugfs can write files of this host, so
+nothing of a tree may become a command of its own in the script: each line is checked as a whole.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import stat
 import tarfile
@@ -25,6 +27,8 @@ _XATTR = "SCHILY.xattr."
 _BLOCK = 4096
 _INODE_BYTES = 256
 _SLACK_BYTES = 64 << 20
+_LINE_BYTES = 8000  # debugfs reads pieces of 8192 bytes, and takes the next piece for another command
+_ATTRIBUTE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def needed_bytes(members: list[tarfile.TarInfo]) -> int:
@@ -93,7 +97,14 @@ class Contents:
 
 
 def commands(members: list[tarfile.TarInfo], contents: Contents, *, epoch: int) -> Iterator[str]:
-    """Debugfs's commands that make the members, sorted by name; times are at most `epoch`."""
+    """Debugfs's commands that make the members, sorted by name; times are at most `epoch`. Raises InvalidInput."""
+    for line in _commands(members, contents, epoch):
+        if "\n" in line or len(line.encode("utf-8", "surrogateescape")) > _LINE_BYTES:
+            raise InvalidInput(f"what is said in {line[:200]!r} cannot be put into a disk image")
+        yield line
+
+
+def _commands(members: list[tarfile.TarInfo], contents: Contents, epoch: int) -> Iterator[str]:
     by_name = {name_of(member): member for member in members}
     yield from _inode(".", by_name.pop("."), epoch) if "." in by_name else ()
     at = ""
@@ -106,17 +117,24 @@ def commands(members: list[tarfile.TarInfo], contents: Contents, *, epoch: int) 
             at = folder
             yield f"cd {_quoted('/' + folder)}"
         quoted = _quoted(base)
-        yield f'write "{contents.hold(member)}" {quoted}' if member.isreg() else _creation(member, quoted)
+        yield f"write {_quoted(contents.hold(member))} {quoted}" if member.isreg() else _creation(member, quoted)
         yield from _inode(quoted, member, epoch)
-        for key, value in member.pax_headers.items():
-            if key.startswith(_XATTR):
-                held = contents.hold(value.encode("utf-8", "surrogateescape"))
-                yield f'ea_set -f "{held}" {quoted} {key.removeprefix(_XATTR)}'
+        yield from _attributes(name, quoted, member, contents)
     links = _link_counts(by_name)
     for name in sorted(name for name, member in by_name.items() if member.islnk()):
         yield f"ln {_quoted('/' + name_of_link(by_name[name]))} {_quoted('/' + name)}"
     for first, count in sorted(links.items()):
         yield f"sif {_quoted('/' + first)} links_count {count}"
+
+
+def _attributes(name: str, quoted: str, member: tarfile.TarInfo, contents: Contents) -> Iterator[str]:
+    for key, value in member.pax_headers.items():
+        if not key.startswith(_XATTR):
+            continue
+        attribute = key.removeprefix(_XATTR)
+        if not _ATTRIBUTE_NAME.fullmatch(attribute):
+            raise InvalidInput(f'the extended attribute {attribute!r} of "/{name}" cannot be put into a disk image')
+        yield f"ea_set -f {_quoted(contents.hold(value.encode('utf-8', 'surrogateescape')))} {quoted} {attribute}"
 
 
 def name_of_link(member: tarfile.TarInfo) -> str:

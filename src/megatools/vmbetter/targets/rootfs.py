@@ -7,7 +7,6 @@ too.
 from __future__ import annotations
 
 import os
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,13 +98,3 @@ def unpack(archive: Path, target: Path) -> None:
 def looks_like_tree(folder: Path) -> bool:
     """Whether a folder is a tree unpacked earlier, so that a new one may replace it."""
     return not folder.is_symlink() and all((folder / name).is_dir() for name in ("etc", "usr", "proc"))
-
-
-def remove(folder: Path) -> None:
-    """Remove a tree, folders that may not be written included."""
-    for path, folders, _ in os.walk(folder):
-        for name in folders:
-            inner = Path(path) / name
-            if not inner.is_symlink():
-                inner.chmod(0o700)
-    shutil.rmtree(folder)
