@@ -111,6 +111,8 @@ def chain_text(error: BaseException) -> str:
 
 def _text_of(error: BaseException) -> str:
     """An error's own words; the system's without number and file name, which the error above has named."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(chain_text(each) for each in error.exceptions))
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or ("" if isinstance(error, TimeoutError) else type(error).__name__)

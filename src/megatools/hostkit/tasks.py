@@ -1,19 +1,23 @@
 """Background tasks with a name, an owner and an end (R6: no orphan tasks).
 
 Whoever owns a component opens a `Supervisor` around it and starts the component's loops there. A task that fails is
-logged with its traceback and does not end the others; leaving the block cancels what still runs and waits for it.
+logged with its traceback and does not end the others; leaving the block cancels what still runs and waits for it. What
+must go on as long as the daemon does is kept (`Supervisor.keep`): it begins again after a failure, later and later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
+from megatools.hostkit.errors import MegaError, chain_text
+
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 class Supervisor:
@@ -63,13 +67,51 @@ class Supervisor:
         task.add_done_callback(lambda _: work.close())
         return task
 
+    def keep(self, name: str, make: Callable[[], Coroutine[object, object, object]]) -> asyncio.Task[None]:
+        """Run what `make` makes in the background until it ends by itself; when it fails, again after a pause.
+
+        For loops, which a full disk must not end for good, and for what must be done once, however late.
+        """
+        return self.start(name, self._again_and_again(name, make))
+
     @property
     def running(self) -> tuple[str, ...]:
         """The names of the tasks that have not ended, sorted."""
         return tuple(sorted(task.get_name().removeprefix(f"{self.name}: ") for task in self._tasks))
+
+    async def _again_and_again(self, name: str, make: Callable[[], Coroutine[object, object, object]]) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s, told = _FIRST_PAUSE_S, ""
+        while True:
+            began = loop.time()
+            try:
+                await make()
+            except Exception as error:  # noqa: BLE001 - the task boundary (R5): it is logged, and begins again
+                if loop.time() - began > _LONGEST_PAUSE_S:
+                    pause_s, told = _FIRST_PAUSE_S, ""
+                told = self._tell(name, error, pause_s, told)
+            else:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _tell(self, name: str, error: Exception, pause_s: float, told: str) -> str:
+        """Log a failure: a bug with its traceback, what is to blame outside in a line, and neither again and again."""
+        text = chain_text(error)
+        level = logging.INFO if text == told else logging.WARNING if is_outside(error) else logging.ERROR
+        trace = None if is_outside(error) else error
+        _log.log(level, "%s: %s failed: %s; again in %g s", self.name, name, text, pause_s, exc_info=trace)
+        return text
 
     async def _guard(self, name: str, work: Coroutine[object, object, object]) -> None:
         try:
             await work
         except Exception:  # noqa: BLE001 - the task boundary (R5): a failing task is logged, the others go on
             _log.exception('background task "%s: %s" failed', self.name, name)
+
+
+def is_outside(error: BaseException) -> bool:
+    """Whether a failure is not a bug of ours: the disk, the system or another program refused something."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_outside(each) for each in error.exceptions)
+    return isinstance(error, (MegaError, OSError))

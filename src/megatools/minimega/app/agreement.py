@@ -63,10 +63,10 @@ class Agreement:
         """Carry records, and act on them; call once all of this host is recovered."""
         self.replication.start()
         self.councils.start(self.supervisor)
-        self.supervisor.start("follow namespaces", self.follower.run())
-        self.supervisor.start("obey fences", self.fences.run())
-        self.supervisor.start("postponed commands", self.errands.run())
-        self.supervisor.start("join bridges", self.settling.run())
+        self.supervisor.keep("follow namespaces", self.follower.run)
+        self.supervisor.keep("obey fences", self.fences.run)
+        self.supervisor.keep("postponed commands", self.errands.run)
+        self.supervisor.keep("join bridges", self.settling.run)
 
     async def leave(self) -> None:
         """This host is told to quit: the others need not wait for it any more, and are told so."""

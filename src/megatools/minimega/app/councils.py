@@ -51,5 +51,5 @@ class Councils:
         self.care.recover()
         self.vlans.decided_by(self.authority, self.care.wake)
         self.authority.serve()
-        supervisor.start("keep VLANs in order", self.care.run())
-        supervisor.start("VLANs: who comes", self.care.listen())
+        supervisor.keep("keep VLANs in order", self.care.run)
+        supervisor.keep("VLANs: who comes", self.care.listen)

@@ -149,7 +149,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
         hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
         fanout.serve(mesh, here, handlers, supervisor)
-        supervisor.start("tell twins apart", agreement.twins.run(mesh, hosts, membership))
+        supervisor.keep("tell twins apart", lambda: agreement.twins.run(mesh, hosts, membership))
         topology.serve(mesh)
         active = ActiveNamespace()
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)

@@ -42,7 +42,7 @@ class ClusterControl:
         self.enrolment.resume()
 
         def publish() -> None:
-            supervisor.start("the cluster's roll", self.roll.publish())
+            supervisor.keep("the cluster's roll", self.roll.publish)
 
         self.store.listen_issued(publish)
         publish()

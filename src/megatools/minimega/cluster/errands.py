@@ -38,6 +38,7 @@ class Errands:
         self._local = local
         self._may = may
         self._wake = asyncio.Event()
+        shared.watch(KIND, lambda _: self._wake.set())
 
     async def postponed(self, request: Request, lost: HostResult) -> HostResult:
         """The result for a host that was lost: the errand is kept, where the request is one that can be."""
@@ -51,7 +52,6 @@ class Errands:
 
     async def run(self) -> None:
         """Do what is asked of this host, now and whenever something comes, until cancelled."""
-        self._shared.watch(KIND, lambda _: self._wake.set())
         while True:
             self._wake.clear()
             try:

@@ -50,6 +50,7 @@ class Fences:
         self._now = now
         self._wake = asyncio.Event()
         self._obeying = asyncio.Lock()
+        shared.watch(KIND, lambda _: self._wake.set())
 
     async def put(self, host: str, plans: Sequence[VmPlan]) -> None:
         """Give up VMs that were sent to a host that was lost; returns once that is journaled."""
@@ -69,7 +70,6 @@ class Fences:
 
     async def run(self) -> None:
         """End what is fenced here, now and whenever a fence comes, and sweep old ones; until cancelled."""
-        self._shared.watch(KIND, lambda _: self._wake.set())
         while True:
             self._wake.clear()
             try:

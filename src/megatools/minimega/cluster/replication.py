@@ -73,9 +73,9 @@ class Replication:
         self._recall()
         self._shared.carry(self._note)
         self._mesh.serve(SERVICE, self._exchanger.serve)
-        self._supervisor.start("shared records: members", self._listen())
-        self._supervisor.start("shared records: push", self._push())
-        self._supervisor.start("shared records: compare", self._compare())
+        self._supervisor.keep("shared records: members", self._listen)
+        self._supervisor.keep("shared records: push", self._push)
+        self._supervisor.keep("shared records: compare", self._compare)
 
     async def settled(self, node: str = "", *, timeout_s: float = PATIENCE_S) -> bool:
         """Wait until this node has what a node knew when it came, or what all nodes knew that are there.
@@ -133,19 +133,21 @@ class Replication:
             met.set_result(False)
 
     async def _greet(self, node: str, met: asyncio.Future[bool]) -> None:
-        done = await self._exchange(node)
-        if not met.done():
-            met.set_result(done)
+        done = False
+        try:
+            done = await self._exchange(node)
+        finally:  # who waits to be served must not wait for what has failed
+            if not met.done():
+                met.set_result(done)
 
     async def _exchange(self, node: str) -> bool:
         try:
-            complete = await self._exchanger.exchange(node)
+            await self._remember(complete=await self._exchanger.exchange(node))
         except MegaError as error:
-            _log.info("%s", chain_text(error))
+            _log.info('records of "%s": %s; compared again later', node, chain_text(error))
             self._behind.add(node)
             return False
         self._behind.discard(node)
-        await self._remember(complete=complete)
         return True
 
     # ---- now and then
@@ -160,7 +162,10 @@ class Replication:
             async with asyncio.TaskGroup() as group:
                 for node in chosen:
                     group.create_task(self._exchange(node))
-            await self._shared.collect()
+            try:
+                await self._shared.collect()
+            except MegaError as error:
+                _log.info("removed records: %s; collected later", chain_text(error))
             await asyncio.sleep(_PERIOD_S)
 
     # ---- what is written here
@@ -213,9 +218,10 @@ class Replication:
         stale_ms = 0 if complete else known.stale_ms
         if stale_ms == known.stale_ms and known.since_ms and now_ms - known.last_ms < _NOTE_EACH_MS:
             return
-        self._synced = Synced(known.since_ms or now_ms, now_ms, stale_ms)
+        synced = Synced(known.since_ms or now_ms, now_ms, stale_ms)
+        await self._journal.write(Put(_KIND, _ID, "", synced))
+        self._synced = synced
         self._tell_exchanger()
-        await self._journal.write(Put(_KIND, _ID, "", self._synced))
 
     def _tell_exchanger(self) -> None:
         self._exchanger.since_ms, self._exchanger.stale_ms = self._synced.since_ms, self._synced.stale_ms

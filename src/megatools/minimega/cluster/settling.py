@@ -179,7 +179,10 @@ class Settling:
 
     async def _look(self) -> None:
         if not self._is_alone():
-            await self.publish()
+            try:
+                await self.publish()
+            except MegaError as error:
+                _log.warning("others cannot be told where this host is reached: %s; again later", chain_text(error))
         for namespace in sorted({*self._membership.names(), *self._ways.namespaces()}):
             try:
                 await self.settle(namespace)

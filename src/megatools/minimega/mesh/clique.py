@@ -75,8 +75,8 @@ class ZenohMesh:
 
     def start(self) -> None:
         """Start the engine and look for others, once this node is in a mesh; returns at once."""
-        self._supervisor.start("mesh", self._keeper.keep())
-        self._supervisor.start("redial", self._contacts.redial())
+        self._supervisor.keep("mesh", self._keeper.keep)
+        self._supervisor.keep("redial", self._contacts.redial)
 
     def announce(self) -> None:
         """Be a member, once this node can answer what it is asked."""

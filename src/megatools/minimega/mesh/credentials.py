@@ -189,16 +189,29 @@ class CredentialStore:
         return self._revoked
 
     def revoke(self, revocations: Iterable[Revocation]) -> list[Revocation]:
-        """Keep revocations; returns those that were news. Nothing is ever taken back."""
+        """Keep revocations; returns those that were news. Nothing is ever taken back.
+
+        Raises Unavailable; then none of them counts.
+        """
         known = self.revoked
         news = [entry for entry in revocations if entry.serial not in known]
         if news:
-            everything = {**known, **{entry.serial: entry for entry in news}}
-            make_directory(self.directory)
-            write_atomically(self.directory / REVOKED_FILE, msgspec.json.encode(list(everything.values())))
-            self._revoked = everything
-            self._changed()
+            self._write_revoked([*known.values(), *news])
+            self.mark_revoked(news)
         return news
+
+    def mark_revoked(self, revocations: Iterable[Revocation]) -> None:
+        """Let revocations count from now on, written or not."""
+        self._revoked = {**self.revoked, **{entry.serial: entry for entry in revocations}}
+        self._changed()
+
+    def write_revoked(self) -> None:
+        """Keep the revocations that count. Raises Unavailable."""
+        self._write_revoked(self.revoked.values())
+
+    def _write_revoked(self, entries: Iterable[Revocation]) -> None:
+        make_directory(self.directory)
+        write_atomically(self.directory / REVOKED_FILE, msgspec.json.encode(list(entries)))
 
     def _changed(self) -> None:
         for callback in self._listeners:

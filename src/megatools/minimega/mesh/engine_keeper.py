@@ -103,7 +103,7 @@ class EngineKeeper:
             started = loop.time()
             try:
                 self._complain(await self._live())
-            except MegaError as error:
+            except* (MegaError, OSError) as error:  # of the tasks that watch it too
                 self._complain(chain_text(error))
             if loop.time() - started > _HEALTHY_S or self.standing.security == "off":
                 pause_s = _FIRST_PAUSE_S

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from megatools.hostkit.errors import MegaError, chain_text
 from megatools.hostkit.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class PeerBook:
         self._path = path
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, str] = {}
+        self._refused = False
         if path is not None:
             self._read(path)
 
@@ -62,8 +64,12 @@ class PeerBook:
         kept = {name: (entry.address, int(entry.met_s)) for name, entry in self._entries.items()}
         try:
             write_atomically(self._path, msgspec.json.encode(kept))
-        except OSError as error:
-            _log.warning("mesh: cannot keep the addresses of other nodes: %s", error)
+        except MegaError as error:
+            if not self._refused:
+                _log.warning("mesh: cannot keep the addresses of other nodes: %s; tried again", chain_text(error))
+            self._refused = True
+            return
+        self._refused = False
         self._written = addresses
 
     def _read(self, path: Path) -> None:

@@ -35,7 +35,7 @@ _ASK_S = 2.0
 _LONGEST_HOLD_S = 6.0  # after a partition heals, all are back in about five
 _TOGETHER_S = 10.0  # who went within this time went together: a hung one is missed seconds later
 _FORGET_S = 86400.0
-_SAVE_AFTER_S = 1.0
+_SAVE_AFTER_S, _SAVE_AGAIN_S = 1.0, 10.0
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
@@ -103,7 +103,7 @@ class Revocations:
         self._mesh.serve(SERVICE, self._serve)
         self._saved = self._read()
         self._lost = dict.fromkeys(self._saved, asyncio.get_running_loop().time())  # we went from all of them at once
-        self._supervisor.start("revocations", self._listen())
+        self._supervisor.keep("revocations", self._listen)
 
     async def revoke(self, entries: Sequence[Revocation]) -> list[str]:
         """Revoke, here and wherever a member is; returns the names of members that did not say that they know.
@@ -156,10 +156,21 @@ class Revocations:
         own = self._own() if unknown else None
         if own is None:
             return
-        news = self._store.revoke(believed(unknown, own))
+        news = believed(unknown, own)
         for entry in news:
             _log.warning('node "%s" was revoked', entry.name)
+        if news:
+            self._store.mark_revoked(news)
+            self._write_down()
         self._came.set()  # a revoked node is not waited for
+
+    def _write_down(self) -> None:
+        """Keep what was revoked for the next daemon; it counts here whether the disk takes it or not."""
+        try:
+            self._store.write_revoked()
+        except MegaError as error:
+            _log.warning("revocations are not kept: %s; tried again", chain_text(error))
+            asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, self._write_down)
 
     def _own(self) -> Credentials | None:
         try:
@@ -239,7 +250,9 @@ class Revocations:
         try:
             write_atomically(self._store.directory / MEMBERS_FILE, msgspec.json.encode(sorted(names)))
         except MegaError as error:
-            _log.warning("%s", chain_text(error))
+            _log.warning("%s; tried again", chain_text(error))
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, self._save)
+            return
         self._saved = names
 
     async def _ask(self, node: str) -> None:

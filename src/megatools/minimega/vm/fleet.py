@@ -76,7 +76,7 @@ class Fleet:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._launched = asyncio.Condition()
         self._next_id = 0
-        supervisor.start("give taps back", self._releaser.run())
+        supervisor.keep("give taps back", self._releaser.run)
         self._random = random.SystemRandom()
 
     # ---- who is there

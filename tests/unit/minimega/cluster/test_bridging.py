@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from megatools.hostkit.tunnels import TunnelKind
+from megatools.minimega.cluster import settling
 from megatools.minimega.cluster.settling import ADDRESS_KIND, KIND, AddressRecord, JoinRecord
 from megatools.minimega.mesh.memory import MemoryNetwork
 from megatools.minimega.mesh.mesh import Role
@@ -17,6 +18,7 @@ from megatools.minimega.namespace.membership import KIND as SPACE
 from megatools.minimega.namespace.membership import SpaceRecord
 from megatools.minimega.net.meshes import Want
 from tests.unit.minimega.cluster.daemons import Daemon, daemons
+from tests.unit.minimega.state.full_disk import full_disk
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +201,13 @@ async def test_what_was_joined_before_a_restart_is_not_joined_again(tmp_path: Pa
         hosts[0].ways.joined["lab", "b"] = Want("lab", "b", found[0], found[1], found[2])
         hosts[0].ways.broken = True  # joining would be noticed
         await hosts[0].agreement.settling.settle("lab")
+
+
+async def test_a_new_address_is_told_once_the_disk_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_LOOK_S", 0.01)
+    async with cluster(tmp_path, "kn1", "kn2") as (_, hosts):
+        with full_disk(hosts[1].fleet._journal) as refused:
+            hosts[1].ways.at = "10.0.0.22"
+            await until(lambda: bool(refused))
+        known = hosts[0].agreement.shared
+        await until(lambda: known.get(ADDRESS_KIND, "kn2", AddressRecord) == AddressRecord("10.0.0.22"))

@@ -15,9 +15,10 @@ from megatools.minimega.cluster.exchange import Push
 from megatools.minimega.cluster.replication import Replication
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
 from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Role
-from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.journal import Delete, Journal
 from megatools.minimega.state.shared import TOMBSTONE_MS, Entry, Shared
 from megatools.minimega.state.stamps import Stamp
+from tests.unit.minimega.state.full_disk import full_disk
 
 _NOW_MS = 1_800_000_000_000
 
@@ -35,6 +36,7 @@ class Node:
     shared: Shared
     mesh: MemoryMesh
     replication: Replication
+    journal: Journal
 
 
 class Lab:
@@ -55,7 +57,7 @@ class Lab:
         shared.recover()
         supervisor = await self._stack.enter_async_context(Supervisor(name))
         mesh = self.network.join(name, role=role, namespace=namespace)
-        node = Node(shared, mesh, Replication(mesh, shared, journal, supervisor))
+        node = Node(shared, mesh, Replication(mesh, shared, journal, supervisor), journal)
         node.replication.start()
         self.nodes[name] = node
         return node
@@ -243,3 +245,25 @@ async def test_clocks_that_differ_are_said_once(tmp_path: Path, caplog: pytest.L
             lab.network.mend("kn1", "kn2")
     said = [text for text in caplog.messages if text.startswith('the clock of "kn2" differs')]
     assert said == ['the clock of "kn2" differs from this node\'s by 300 s']
+
+
+async def test_a_full_disk_is_answered_at_once_and_made_good_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "_PERIOD_S", 0.0)
+    async with _lab(tmp_path) as lab:
+        one = await lab.start("kn1")
+        await one.shared.put("note", "a", Note("x"))
+        await one.shared.remove("note", "a")
+        lab.network.cut("kn1", "kn2")
+        two = await lab.start("kn2")
+        await two.shared.put("note", "b", Note("y"))
+        with full_disk(one.journal) as refused:
+            lab.network.heal()
+            assert not await one.replication.settled("kn2", timeout_s=20)
+            lab.now_ms += 2 * TOMBSTONE_MS  # there is something to collect, which is refused too
+            await until(lambda: any(isinstance(change, Delete) for change in refused))
+        lab.now_ms -= 2 * TOMBSTONE_MS
+        await lab.agreed()
+        assert one.shared.get("note", "b", Note) == Note("y")
+        await until(lambda: not one.replication._behind)

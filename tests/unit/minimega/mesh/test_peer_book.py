@@ -45,3 +45,14 @@ def test_it_is_kept_on_disk(tmp_path: Path):
     assert path.stat().st_mtime_ns == written, "nothing new to write"
     path.write_text("{")
     assert PeerBook(path).due((), 200) == []
+
+
+def test_a_directory_that_takes_nothing_costs_only_the_file_and_is_tried_again(tmp_path: Path):
+    path = tmp_path / "cluster" / "peers"
+    book = PeerBook(path)
+    book.met("kn1", "a:9000", 0)
+    book.save()
+    assert book.due((), 1) == ["a:9000"]
+    path.parent.mkdir()
+    book.save()
+    assert PeerBook(path).due((), 1) == ["a:9000"]

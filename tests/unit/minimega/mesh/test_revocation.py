@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from megatools.hostkit.clock import FakeClock
-from megatools.hostkit.errors import InvalidState
+from megatools.hostkit.errors import InvalidState, Unavailable
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.mesh import revocation
+from megatools.minimega.mesh import credentials, revocation
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, CredentialStore, Revocation
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.issuing import Authority, found_cluster
@@ -284,3 +284,24 @@ async def test_without_certificates_nobody_is_held(cluster: Cluster) -> None:
     one = cluster.node("kn0")
     one.mesh.status = lambda: MeshStatus("open", "clique", "memory", 0)  # type: ignore[method-assign]
     assert not await one.gate.passed("stranger", "run")
+
+
+async def test_what_the_disk_does_not_take_counts_all_the_same_and_is_written_later(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation, "_SAVE_AGAIN_S", 0.01)
+    one, two, _ = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+
+    def refuse(*_args: object) -> None:
+        raise Unavailable("no room")
+
+    with monkeypatch.context() as full:
+        full.setattr(credentials, "write_atomically", refuse)
+        entries = [signed(cluster.entry("kn2"), one.part._own())]  # type: ignore[arg-type]
+        two.part._take(entries)
+        assert two.knows("kn2")
+        with pytest.raises(Unavailable):
+            two.part._store.write_revoked()
+    async with asyncio.timeout(10):
+        while not cluster.store("kn1").revoked:
+            await asyncio.sleep(0)
