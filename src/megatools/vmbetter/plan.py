@@ -8,7 +8,7 @@ from __future__ import annotations
 from megatools.vmbetter.cache import key_of
 
 IMAGE_FORMAT = 2  # to be raised when what is kept of an image comes to hold something else
-TREE_FORMAT = 2  # to be raised when overlays or postbuild scripts come to mean something else
+TREE_FORMAT = 3  # to be raised when overlays or postbuild scripts come to mean something else
 
 
 def image_name(config: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,11 @@ class Workshop:
         """The content of a file in a tar that was built."""
         words = ["tar", "-xOf", str(self.directory / tar), f"./{path}"]
         return subprocess.run(words, check=True, capture_output=True).stdout.decode()
+
+    def link(self, path: str, tar: str = "x.tar") -> str:
+        """Where a link in a tar that was built leads to."""
+        with tarfile.open(self.directory / tar) as archive:
+            return archive.getmember(f"./{path}").linkname
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 Called by the builder and the shell. The tree is an overlayfs: below, the packages as they were unpacked once; above,
 a folder that begins with the overlays' layer and ends with all changes. Each script runs under bash in process, mount
 and IPC namespaces of its own, with /proc (kernel settings read-only), /sys read-only, a small private /dev, an empty
-/run, the host's resolver, and without the capabilities that reach beyond the tree: it cannot mount, load modules, set
-the clock, change the host's network or open a device, the host's /dev included. Its exit status decides.
+/run, the host's resolver (hostkit/bootstrap/resolver), and without the capabilities that reach beyond the tree: it
+cannot mount, load modules, set the clock, change the host's network or open a device, the host's /dev included. Its
+exit status decides.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ STAGE = "postbuild"
 FORMAT = 2
 TIMEOUT_S = 1800.0
 _LAST_LINES = 12
-# $1: the folder of the mounts, $2: whether to lend the resolver; the rest is run inside, after /run/postbuild is there
+# $1: the folder of the mounts; the rest is run inside, after /run/postbuild is there
 _SETUP = """
 set -e
-cd "$1" && lend=$2 && shift 2
+cd "$1" && shift
 if [ -d whole ]; then
     mount --bind whole/ mounted
     mount -o remount,bind,nodev mounted
@@ -58,12 +59,12 @@ ln -s /proc/self/fd/2 mounted/dev/stderr
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs mounted/run
 [ ! -f script ] || cp script mounted/run/postbuild
 [ ! -f script ] || cp tell mounted/run/postbuild.tell
-[ -z "$lend" ] || cp /etc/resolv.conf mounted/etc/resolv.conf
 exec "$@"
 """
-# Read by bash before a script: says at its end, when that is a bad one, which command it was, and in which line if it
-# is known
+# Read by bash before a script: says that it begins; at its end, when that is a bad one, which command it was, and in
+# which line if that is known
 _TELL = r"""unset BASH_ENV
+printf "\036\n" >&2
 trap 'postbuild_line=$LINENO postbuild_command=$BASH_COMMAND' ERR
 trap 'postbuild_status=$? postbuild_last=$BASH_COMMAND
 [ $postbuild_status = 0 ] || case $postbuild_last in
@@ -74,14 +75,6 @@ esac' EXIT
 """
 _TOLD = "\036"  # begins such a line
 _COMMAND_LETTERS = 80
-# $1: the folder of the mounts: whether neither layer has a resolver's file, and the host has
-_LACKS = """
-[ -r /etc/resolv.conf ] && [ -d "$1/lower/etc" ] || exit 1
-for path in "$1/lower/etc/resolv.conf" "$1/upper/etc/resolv.conf"; do
-    [ ! -e "$path" ] && [ ! -L "$path" ] || exit 1
-done
-"""
-_TAKE_BACK = 'path="$1/upper/etc/resolv.conf"; [ -L "$path" ] || ! cmp -s /etc/resolv.conf "$path" || rm -f "$path"'
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -89,7 +82,6 @@ class Workplace(msgspec.Struct, frozen=True):
     """The folders an overlayfs is made of, all in `folder`: lower (a link), upper, work, mounted."""
 
     folder: Path
-    lends_resolver: bool = False
 
     @property
     def upper(self) -> Path:
@@ -98,13 +90,28 @@ class Workplace(msgspec.Struct, frozen=True):
 
     def command(self, words: list[str], epoch: int | None = None) -> list[str]:
         """What is to be run contained, so that bash runs in the tree with these arguments."""
-        inside = [sys.executable, "-m", "megatools.hostkit.bootstrap.enter", str(self.folder / "mounted")]
+        inside = self._entering()
         inside += [f"PATH={_PATH}", "HOME=/root", "LC_ALL=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}"]
         inside += [] if epoch is None else [f"SOURCE_DATE_EPOCH={epoch}"]
         inside += [] if epoch is None else ["BASH_ENV=/run/postbuild.tell"]
         inside += ["DEBIAN_FRONTEND=noninteractive", "/bin/bash", *words]
-        lend = "yes" if self.lends_resolver else ""
-        return ["/bin/sh", "-c", _SETUP, STAGE, str(self.folder), lend, *inside]
+        return self._mounted(inside)
+
+    @property
+    def loan(self) -> Path:
+        """What is to be taken back from the tree; empty when nothing is."""
+        return self.folder / "loan"
+
+    def taking_back(self) -> list[str]:
+        """What is to be run contained, so that the tree gives back what was lent to it."""
+        return self._mounted(self._entering())
+
+    def _entering(self) -> list[str]:
+        enter = "megatools.hostkit.bootstrap.enter"
+        return [sys.executable, "-m", enter, str(self.folder / "mounted"), str(self.loan)]
+
+    def _mounted(self, words: list[str]) -> list[str]:
+        return ["/bin/sh", "-c", _SETUP, STAGE, str(self.folder), *words]
 
 
 def prepare(lower: Path, overlays: Layer | None, folder: Path) -> Workplace:
@@ -115,8 +122,7 @@ def prepare(lower: Path, overlays: Layer | None, folder: Path) -> Workplace:
     proc.run_sync(contained(["chmod", f"--reference={lower}", str(folder / "upper")]), timeout_s=30)
     if overlays is not None:
         unpack(overlays.tar, folder / "upper")
-    lacks = proc.run_sync(contained(["sh", "-c", _LACKS, STAGE, str(folder)]), timeout_s=30, check=False)
-    return Workplace(folder, lacks.status == 0)
+    return Workplace(folder)
 
 
 def unpack(tar: Path, folder: Path) -> None:
@@ -139,8 +145,6 @@ def run(
     Raises CommandFailed (a script's status), Unavailable (one never ends).
     """
     run_scripts(entries, place, reporter, epoch=epoch, timeout_s=timeout_s)
-    if place.lends_resolver:
-        proc.run_sync(contained(["sh", "-c", _TAKE_BACK, STAGE, str(place.folder)]), timeout_s=30)
     raw = workspace / "upper.tar"
     words = ["tar", "-c", "--format=posix", "--sort=name", "--numeric-owner", "--xattrs", "--xattrs-include=*"]
     proc.run_sync(contained([*words, "-f", str(raw), "-C", str(place.upper), "."]), timeout_s=1800)
@@ -161,9 +165,13 @@ def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout
     (place.folder / "tell").write_text(_TELL)
     said: list[str] = []
     culprit = ""
+    begun = False
 
     def line(text: str) -> None:
-        nonlocal culprit
+        nonlocal culprit, begun
+        if text == _TOLD:
+            begun = True
+            return
         if text.startswith(_TOLD):
             culprit = _culprit(entry, text)
             return
@@ -176,6 +184,10 @@ def _run(entry: Entry, place: Workplace, reporter: Reporter, epoch: int, timeout
     except Unavailable as error:
         told = _told(said)
         raise Unavailable(f'postbuild at "{entry.origin}" did not end within {timeout_s:g} s{told}') from error
+    if not begun:
+        raise Unavailable(f'postbuild at "{entry.origin}" could not be begun in the tree{_told(said)}')
+    if place.loan.stat().st_size:
+        proc.run_sync(contained(place.taking_back()), timeout_s=60, env=_python_path())
     if status != 0:
         raise CommandFailed(f'postbuild at "{entry.origin}" ended with status {status}{culprit}{_told(said)}')
 
