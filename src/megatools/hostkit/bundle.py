@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import os
 import py_compile
 import re
 import shutil
@@ -38,9 +39,20 @@ def folder(cache: Path) -> Path:
     key = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:32]
     target = cache / "project" / key
     if target.is_dir():
+        os.utime(target)  # when it was last used
         return target
     shutil.rmtree(cache / "project", ignore_errors=True)
     aside = cache / "project" / "new"
+    try:
+        _fill(aside, sources)
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(cache / "project", ignore_errors=True)
+        raise
+    return target
+
+
+def _fill(aside: Path, sources: dict[str, Path]) -> None:
     for inside, path in sorted(sources.items()):
         place = aside / inside
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +67,6 @@ def folder(cache: Path) -> Path:
     for path in aside.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-    aside.rename(target)
-    return target
 
 
 def home() -> Path:

@@ -17,7 +17,7 @@ import msgspec
 from megatools.hostkit import bundle, proc
 from megatools.hostkit.bootstrap import emulation, sandbox
 from megatools.hostkit.bootstrap.apt import MissingPackages, tells_no_space
-from megatools.hostkit.errors import CommandFailed, InvalidInput, MegaError, Unavailable, chain_text
+from megatools.hostkit.errors import CommandFailed, InvalidInput, InvalidState, MegaError, Unavailable, chain_text
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan, tree
 from megatools.vmbetter.cache import SPACE_HINT, Cache, Entry, key_of
@@ -58,6 +58,7 @@ class Assembly:
         self._request = request(names, todo.source)
         with stage(packages.STAGE):
             self.lock = self._locked()
+            packages.mark_used(cache, self.lock)
         self.epoch = date_asked() or self.lock.date
 
     def _locked(self) -> Lock:
@@ -137,8 +138,16 @@ class Assembly:
             self._say.step(overlays.STAGE, f"{len(paths)} to be put over the packages")
             with stage(overlays.STAGE):
                 target = self._workspace / "overlays.tar"
-                found = self._keep(key, overlays.make(paths, members(base), target, epoch=self.epoch))
+                made = overlays.make(paths, members(base), target, epoch=self.epoch)
+                self._check_unchanged(paths)
+                found = self._keep(key, made)
         return key, self._layer(found)
+
+    def _check_unchanged(self, paths: list[Path]) -> None:
+        """Raise InvalidState when an overlay is not what its key in the cache is made of any more."""
+        for path, (_, rows) in zip(paths, self.overlays, strict=True):
+            if overlays.digest(path) != rows:
+                raise InvalidState(f'overlay "{path}" was changed while it was read', hint="run the build again")
 
     def _overlay_folder(self, value: str) -> Path:
         return bundle.folder(self._cache.root) if value == PROJECT_OVERLAY else Path(value)
@@ -175,8 +184,7 @@ class Assembly:
 
     def _unpacked(self, base: Entry) -> Path:
         """The packages' tree as a folder of the cache."""
-        key = Path(base.folder).name
-        kept = self._cache.root / "unpacked" / key
+        kept = self._cache.root / "unpacked" / base.files["tree.tar.zst"].sha256
         if kept.is_dir() and self._plan.use_cache:
             os.utime(kept)
             return kept / "tree"

@@ -125,7 +125,7 @@ class _Build:
         with self._cache.workspace(keep=self._asked.keep_work) as workspace:
             assembly = Assembly(self._cache, todo, self._say, workspace)
             if self._asked.only_stage_one:
-                return self._stage_one(assembly, output_dir / f"{name}_stage1", lock_path, workspace)
+                return self._stage_one(assembly, output_dir, f"{name}_stage1", lock_path, workspace)
             finished: Tree
             if self._asked.stage_two is not None:
                 finished, tree_key = staged.finish(
@@ -168,12 +168,16 @@ class _Build:
         about = manifest.of_build(name, self._recipe, assembly.lock, assembly.overlays, engine, assembly.epoch, parts)
         return msgspec.structs.replace(about, memory_mib=memory_of(entries))
 
-    def _stage_one(self, assembly: Assembly, folder: Path, lock_path: Path, workspace: Path) -> Result:
+    def _stage_one(self, assembly: Assembly, directory: Path, name: str, lock_path: Path, workspace: Path) -> Result:
+        staged.check_new(directory / name)
         base = assembly.base()
         _, layer = assembly.overlay(base)
-        with stage("stage 1"):
-            staged.unpack(FinishedTree(self._cache, base, layer, workspace).tar(), folder)
-        locks.write(lock_path, assembly.lock)
+        with stage("stage 1"), Delivery(directory) as delivery:
+            self._say.step("stage 1", "unpacking the tree")
+            folder = staged.unpack(FinishedTree(self._cache, base, layer, workspace).tar(), delivery, name)
+            if locks.differs(lock_path, assembly.lock):
+                delivery.data(locks.encode(assembly.lock), lock_path)
+            delivery.put()
         self._say.done("done", str(folder))
         return Result({"stage1": folder}, lock_path, 0)
 

@@ -6,8 +6,9 @@ cache: whoever holds the lock may also clear what a dead build left behind::
 
     <root>/lock   <root>/work/<random>/   <root>/<kind>/<key>/{entry.json, files}
     <root>/debs/<sha256>.deb   <root>/unpacked/<key>/tree/   <root>/apt/<key>/   <root>/logs/   <root>/failed/
+    <root>/project/<key>/   (made by hostkit/bundle)
 
-An entry's `entry.json` is touched when it is used, so that its time says when that was.
+An entry's `entry.json` is touched when it is used, as are packages and folders, so that its time says when that was.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from megatools.hostkit.bootstrap import sandbox
 from megatools.hostkit.errors import Corrupt, PermissionDenied, Unavailable
 from megatools.hostkit.files import Lock, sync_directory
 
-KINDS = ("images", "derived", "layers", "packages", "unpacked", "locks", "apt", "failed", "debs", "logs")
+KINDS = ("images", "derived", "layers", "packages", "unpacked", "locks", "apt", "failed", "debs", "project", "logs")
 SPACE_HINT = "free some space (vmbetter cache prune), or choose another place with --cache"
 
 

@@ -67,7 +67,7 @@ def of_build(
     scripts = tuple(
         Part(str(entry.origin), hashlib.sha256(entry.value.encode()).hexdigest()) for entry in recipe.postbuilds
     )
-    configs = tuple(Part(path, digest_of(Path(path))) for path in recipe.files)
+    configs = tuple(Part(path, digest) for path, digest in zip(recipe.files, recipe.digests, strict=True))
     packages = lock.packages
     return Manifest(name, date, lock.suite, lock.architecture, engine, configs, tuple(rows), scripts, packages, results)
 

@@ -17,6 +17,7 @@ from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
 from megatools.vmbetter.stages import postbuild
 from megatools.vmbetter.stages.postbuild import Workplace
+from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.tree import Layer, Member
 
 
@@ -45,13 +46,19 @@ class FolderTree:
         return make(self._tar)
 
 
-def unpack(tar: Path, folder: Path) -> None:
-    """Leave a tree in a folder that is new. Raises AlreadyExists; what is half done is removed on failure."""
-    try:
-        folder.mkdir()
-    except FileExistsError as error:
-        raise AlreadyExists(f'"{folder}" is there already', hint="remove it first") from error
-    postbuild.unpack(tar, folder)
+def check_new(folder: Path) -> None:
+    """Raise AlreadyExists when the folder that `-1` is to leave is there: it may hold somebody's work."""
+    if folder.exists() or folder.is_symlink():
+        raise AlreadyExists(f'"{folder}" is there already', hint="remove it first")
+
+
+def unpack(tar: Path, delivery: Delivery, name: str) -> Path:
+    """Have a tree delivered as a new folder. Raises AlreadyExists."""
+    aside, folder = delivery.folder(name)
+    check_new(folder)
+    aside.mkdir()
+    postbuild.unpack(tar, aside)
+    return folder
 
 
 def finish(

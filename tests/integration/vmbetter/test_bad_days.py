@@ -109,10 +109,13 @@ class Interrupted:
         workshop.build("--initrd", "--rootfs-tar", "x.conf")
         self.before = contents(workshop.directory)
 
-    def run(self, moment: str, config: str, number: signal.Signals, *, later_s: float = 0.0) -> int:
-        """The build's status."""
+    def run(
+        self, moment: str, config: str, number: signal.Signals, *, later_s: float = 0.0, options: tuple[str, ...] = ()
+    ) -> int:
+        """The build's status; `options` are those of a full build unless something else is said."""
         self.workshop.config(config)
-        words = self.workshop.words("--update", "--no-cache", "--json", "--initrd", "--rootfs-tar", "x.conf")
+        options = options or ("--update", "--no-cache", "--initrd", "--rootfs-tar")
+        words = self.workshop.words("--json", *options, "x.conf")
         environment = {**os.environ, **self.workshop.environment}
         with subprocess.Popen(words, cwd=self.workshop.directory, stdout=subprocess.PIPE, env=environment) as build:
             assert build.stdout is not None
@@ -177,6 +180,28 @@ def test_kill_9_never_poisons_the_cache(workshop: Workshop) -> None:
         interrupted.check(moment)
         workshop.build("--initrd", "--rootfs-tar", "x.conf")
         interrupted.check(f"the build after {moment}")
+
+
+def test_half_a_tree_is_never_left_by_the_first_half_of_a_build(workshop: Workshop) -> None:
+    interrupted = Interrupted(workshop)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        status = interrupted.run("unpacking the tree", QUICK, number, options=("-1",))
+        assert status in (128 + number, -number)
+        interrupted.check(number.name)
+        assert not (workshop.directory / "x_stage1").exists()
+    with small(workshop.directory / "small", 8000) as place:
+        full = Workshop(workshop.archive, workshop.cache, place)
+        full.config()
+        done = full.build("-1", "x.conf", check=False)
+        assert (done.status, "no space" in said(done)) == (7, True), said(done)
+        assert [path.name for path in place.iterdir()] == ["x.conf"]
+    workshop.build("-1", "x.conf")
+    assert (workshop.directory / "x_stage1/etc/motd").read_text() == "hi\n"
+    assert list(workshop.directory.glob(".*")) == []
+    (workshop.directory / "x_stage1/mine").write_text("kept")
+    done = workshop.build("-1", "x.conf", check=False)
+    assert (done.status, 'x_stage1" is there already' in said(done)) == (4, True), said(done)
+    assert (workshop.directory / "x_stage1/mine").exists()
 
 
 @pytest.mark.full
@@ -297,3 +322,6 @@ def test_statuses_are_those_of_the_document(workshop: Workshop) -> None:
     workshop.build("x.conf")
     listed = workshop.run("cache", "list", "--json", "--cache", str(workshop.cache))
     assert {"images", "packages", "debs"} <= {one["kind"] for one in json.loads(listed.stdout)}
+    (packages,) = (workshop.cache / "packages").glob("*/entry.json")
+    digest = json.loads(packages.read_bytes())["files"]["tree.tar.zst"]["sha256"]
+    assert [path.name for path in (workshop.cache / "unpacked").iterdir()] == [digest], "a tree is found by its content"

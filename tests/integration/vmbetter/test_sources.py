@@ -174,6 +174,28 @@ def test_a_lock_outlives_what_the_archive_has(workshop: Workshop) -> None:
     assert workshop.file("usr/share/hello/text") == "hello of 3.0\n"
 
 
+def test_what_a_lock_lacks_in_the_cache_is_fetched_and_nothing_else(workshop: Workshop) -> None:
+    """Whatever it depends on: that is in the cache, and the archive has it no more."""
+    old, needy = newer(HELLO, "2:1.5"), Deb("needy", "1:1.0", depends="hello (= 2:1.5)", architecture="all")
+    workshop.archive.publish([*toy_system(), old, needy], "toy-lacking")
+    workshop.config('packages = "needy"')
+    words = ["--branch", "toy-lacking", "--rootfs-tar", "x.conf"]
+    workshop.build(*words)
+    first = (workshop.directory / "x.tar").read_bytes()
+    workshop.archive.publish([*toy_system(), newer(HELLO, "9.0"), needy], "toy-lacking")
+    held = {path: path.read_bytes() for path in (workshop.cache / "debs").iterdir()}
+    (absent,) = (path for path, data in held.items() if package_name(path) == "needy")
+    absent.unlink()
+    workshop.build("--no-cache", *words)
+    assert (workshop.directory / "x.tar").read_bytes() == first
+    assert {path: path.read_bytes() for path in (workshop.cache / "debs").iterdir()} == held
+
+
+def package_name(path: Path) -> str:
+    words = ["dpkg-deb", "--field", str(path), "Package"]
+    return subprocess.run(words, check=True, capture_output=True).stdout.decode().strip()
+
+
 def test_a_lock_whose_packages_are_nowhere_any_more(workshop: Workshop) -> None:
     workshop.archive.publish([*toy_system(), newer(HELLO, "4.0")], "toy-gone")
     workshop.config()

@@ -1,9 +1,13 @@
 """Manifests: as SPDX 2.3, with all that it requires; as text; compared."""
 
+import hashlib
 import re
+from pathlib import Path
 
 from megatools.hostkit.bootstrap.apt import Offer
 from megatools.vmbetter import manifest as manifests
+from megatools.vmbetter.config.merge import load
+from megatools.vmbetter.lock import Lock
 from megatools.vmbetter.manifest import Manifest, Part
 
 
@@ -48,6 +52,19 @@ def test_an_spdx_document_has_what_is_required() -> None:
     known = {"SPDXRef-DOCUMENT", *names}
     assert {one["spdxElementId"] for one in relations} | {one["relatedSpdxElement"] for one in relations} == known
     assert {one["relationshipType"] for one in relations} == {"DESCRIBES", "CONTAINS"}
+
+
+def test_configs_are_those_that_were_read(tmp_path: Path) -> None:
+    """Not those that stand there at the end of the build."""
+    (tmp_path / "up.conf").write_text('packages = "less"')
+    config = tmp_path / "x.conf"
+    config.write_text('parents = "up.conf"')
+    digests = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("x.conf", "up.conf")}
+    recipe = load(config)
+    config.write_text("")
+    (tmp_path / "up.conf").unlink()
+    made = manifests.of_build("x", recipe, Lock("s", "amd64", (), (), 1, ()), [], "mmdebstrap", 1, ())
+    assert {Path(part.name).name: part.sha256 for part in made.configs} == digests
 
 
 def test_package_urls_are_quoted() -> None:

@@ -3,9 +3,11 @@
 import io
 import stat
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from megatools.hostkit.errors import InvalidInput
 from megatools.vmbetter.targets import initrd, newc
 
 
@@ -99,6 +101,18 @@ def test_hard_links_share_an_inode_and_carry_their_content_once() -> None:
 
 def test_the_order_of_members_does_not_matter() -> None:
     assert packed(tar(*MEMBERS)) == packed(tar(MEMBERS[0], *reversed(MEMBERS[1:4]), *MEMBERS[4:]))
+
+
+def test_a_file_too_large_for_the_format_is_refused(tmp_path: Path) -> None:
+    large = tarfile.TarInfo("./srv/large")
+    large.size = 1 << 32
+    with (tmp_path / "large.tar").open("wb") as stream:  # all of it a hole
+        stream.write(large.tobuf(tarfile.PAX_FORMAT))
+        stream.truncate(stream.tell() + large.size + 1024)
+    with tarfile.open(tmp_path / "large.tar") as archive, pytest.raises(InvalidInput) as caught:
+        newc.write(archive, io.BytesIO(), epoch=1, keep=initrd.belongs)
+    assert caught.value.message == '"/srv/large" has 4294967296 bytes, a file of an initrd at most 4294967295'
+    assert "--disk" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -148,22 +148,26 @@ class Apt:
         return self.folder / "cache/archives"
 
     def download_exactly(self, wanted: list[Offer], line: Callable[[str], None]) -> Path:
-        """Fetch just these versions. Raises MissingPackages or NotFound when the archive has them no more."""
-        words = [f"{offer.name}={offer.version}" for offer in wanted]
+        """Fetch just these versions, whatever they depend on.
+
+        Raises MissingPackages or NotFound when the archive has them no more.
+        """
         folder = self.folder / "cache/archives"
-        settings = ["-o", f"Dir::Cache::archives={folder}"]
-        status = ["install", "-y", "--download-only", "--no-install-recommends", *settings]
-        self._run([*status, *words], line, timeout_s=7200)
+        words = [f"{offer.name}:{offer.architecture}={offer.version}" for offer in wanted]
+        self._run(["download", *words], line, timeout_s=7200, directory=folder)
         return folder
 
-    def _run(self, words: list[str], line: Callable[[str], None], *, timeout_s: float) -> list[str]:
+    def _run(
+        self, words: list[str], line: Callable[[str], None], *, timeout_s: float, directory: Path | None = None
+    ) -> list[str]:
         said: list[str] = []
 
         def keep(text: str) -> None:
             said.append(text)
             line(text)
 
-        if follow(["apt-get", "-q", *words], keep, timeout_s=timeout_s, env=self._environment) != 0:
+        command = ["apt-get", "-q", *words]
+        if follow(command, keep, timeout_s=timeout_s, env=self._environment, directory=directory) != 0:
             raise self._reason(said)
         return said
 

@@ -97,6 +97,7 @@ def follow(
     *,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> int:
     """Run a program, handing on each line of its output and errors as it comes; the exit status.
 
@@ -106,7 +107,7 @@ def follow(
     reading, writing = os.pipe()
     with contextlib.closing(os.fdopen(reading, "rb", buffering=0)) as stream:
         try:
-            child = proc.spawn(argv, stdout=writing, stderr=writing, env=env)
+            child = proc.spawn(argv, stdout=writing, stderr=writing, env=env, cwd=directory)
         finally:
             os.close(writing)
         pidfd = os.pidfd_open(child.pid)

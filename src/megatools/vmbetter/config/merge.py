@@ -40,7 +40,7 @@ class _Merge:
     def __init__(self, constraints: frozenset[str], directory: Path) -> None:
         self._constraints = constraints
         self._directory = directory
-        self._seen: dict[Path, str] = {}
+        self._seen: dict[Path, Source] = {}
         self._packages: dict[str, Entry] = {}
         self._overlays: list[Entry] = []
         self._postbuilds: list[Entry] = []
@@ -48,7 +48,8 @@ class _Merge:
 
     def recipe(self) -> Recipe:
         return Recipe(
-            files=tuple(self._seen.values()),
+            files=tuple(str(source.path) for source in self._seen.values()),
+            digests=tuple(source.digest for source in self._seen.values()),
             packages=tuple(self._packages.values()),
             overlays=tuple(self._overlays),
             postbuilds=tuple(self._postbuilds),
@@ -58,7 +59,7 @@ class _Merge:
     def add(self, source: Source, chain: tuple[Path, ...]) -> None:
         """Merge one file; `chain` holds the files that led here."""
         real = source.path.resolve()
-        self._seen[real] = str(source.path)
+        self._seen[real] = source
         for assignment in parse(source, self._warnings.append):
             if not holds(assignment.constraints, self._constraints):
                 continue

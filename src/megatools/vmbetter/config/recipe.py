@@ -20,6 +20,7 @@ class Entry(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True):
     """A merged config: files in the order they were read, packages without repeats, the rest in order of effect.
 
+    `digests` are the SHA-256 of the files as they were read: they may be another's by the end of a build.
     Overlays are absolute paths of existing folders; postbuild entries are whole scripts.
     """
 
@@ -28,6 +29,7 @@ class Recipe(msgspec.Struct, frozen=True):
     overlays: tuple[Entry, ...]
     postbuilds: tuple[Entry, ...]
     warnings: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 def text(recipe: Recipe) -> str:

@@ -6,6 +6,7 @@ Called by the lexer, the parser and the merge; knows nothing of tokens or keys.
 from __future__ import annotations
 
 import difflib
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,11 @@ class Source(msgspec.Struct, frozen=True):
 
     path: Path
     text: str
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     def position(self, offset: int) -> Position:
         """Where the character with this offset is."""

@@ -7,6 +7,8 @@ and one that has just asked the archive gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -96,6 +98,13 @@ def keep(cache: Cache, folder: Path, offers: list[Offer]) -> None:
         source.rename(target)
     for path in folder.glob("*.deb"):
         path.unlink()
+
+
+def mark_used(cache: Cache, lock: Lock) -> None:
+    """Say that a lock's packages are in use: `cache prune` takes what was not for long."""
+    for offer in lock.packages:
+        with contextlib.suppress(FileNotFoundError):  # as somebody else's prune has it
+            os.utime(cache.package(offer.sha256))
 
 
 def key(lock: Lock, wanted: Request, *, epoch: int) -> str:

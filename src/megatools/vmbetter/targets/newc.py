@@ -12,8 +12,11 @@ import tarfile
 from collections.abc import Callable
 from typing import IO
 
+from megatools.hostkit.errors import InvalidInput
+
 _BLOCK = 512
 _PAGE = 4096
+_LARGEST = 0xFFFFFFFF  # eight hexadecimal digits
 _KINDS = {
     tarfile.DIRTYPE: stat.S_IFDIR,
     tarfile.SYMTYPE: stat.S_IFLNK,
@@ -61,6 +64,7 @@ def write(
     """Write the members that `keep` (asked with their names) wants; returns the bytes they take once unpacked.
 
     `extra` are links to a path (str) and programs with this content (bytes), where no member has the name.
+    Raises InvalidInput for a file that the format cannot hold.
     """
     chosen = {name_of(member): member for member in archive.getmembers() if keep(name_of(member))}
     programs: dict[str, bytes] = {}
@@ -80,6 +84,9 @@ def write(
         origin = archive.getmember(chosen[name].linkname) if member.islnk() else member
         data = programs.get(name) or _text(member)
         size = len(data) if data else (0 if again or not origin.isreg() else origin.size)
+        if size > _LARGEST:
+            text = f'"/{name}" has {size} bytes, a file of an initrd at most {_LARGEST}'
+            raise InvalidInput(text, hint="build a --disk, or leave the file out")
         written += target.write(
             header(
                 inode=inode,
