@@ -45,6 +45,24 @@ def entered() -> Iterator[None]:
 
 
 @contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Run the block, this thread, in a named namespace: sockets opened there are its own."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(_libc.setns(there, _CLONE_NEWNET), "setns")
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            _check(_libc.setns(home, _CLONE_NEWNET), "setns")
+    finally:
+        os.close(home)
+
+
+@contextmanager
 def named() -> Iterator[str]:
     """A new network namespace with a name, for `ip netns exec`; its loopback is up."""
     name = f"megatest-{os.getpid()}-{next(_numbers)}"

@@ -27,7 +27,7 @@ from megatools.minimega.mesh.mesh import Caller, Mesh, Role, Stream
 from megatools.minimega.vnc.relay import Console
 from megatools.minimega.web.fleet import Row, Verb
 from megatools.minimega.web.local import LocalFleet
-from megatools.minimega.web.tables import HostTables
+from megatools.minimega.web.tables import ALIVE, HostTables
 
 VMS, CONSOLE, LINKS = "vms", "console", "vms links"
 _FOLLOW, _ONCE = b"follow", b"once"
@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 _SPACING_S = 0.1  # between two tables of one host: a hundred VMs that start at once are a few tables, not a hundred
 _WATCH_S = 3600.0
 _ONCE_S = 2.0
-_NO_ANSWER = f"it does not answer within {_ONCE_S:g} s"
+_ALIVE_S = 1.0  # how often a host that is followed says that nothing changed
+_PATIENCE_S = 3.0
 _AGAIN_S = 1.0
 _CHUNK_BYTES = 65536
 
@@ -80,7 +81,7 @@ class EveryFleet:
         return Table(local.header, tuple(rows))
 
     def silent(self) -> Mapping[str, str]:
-        """The hosts whose VMs the last table lacks, and why."""
+        """The hosts whose VMs the last table lacks or has as they were, and why."""
         return dict(sorted(self._told.silent.items()))
 
     async def hosts(self) -> Sequence[Mapping[str, str]]:
@@ -171,19 +172,22 @@ class EveryFleet:
 
     async def _follow(self, host: str, told: HostTables) -> None:
         """Take a host's tables as they come, until it is no member any more."""
-        patience = asyncio.get_running_loop().call_later(_ONCE_S, self._grow_impatient, told, host)
+        loop = asyncio.get_running_loop()
+        patience = loop.call_later(_PATIENCE_S, self._grow_impatient, told, host)
         try:
             while True:
                 async with aclosing(self._mesh.call([host], VMS, _FOLLOW, timeout_s=_WATCH_S)) as arrivals:  # type: ignore[type-var]
                     async for arrival in arrivals:
-                        told.hear(arrival)
-                        self._notify()
+                        patience.cancel()
+                        patience = loop.call_later(_PATIENCE_S, self._grow_impatient, told, host)
+                        if told.hear(arrival):
+                            self._notify()
                 await asyncio.sleep(_AGAIN_S)  # it refused or broke off: not more often than this
         finally:
             patience.cancel()
 
     def _grow_impatient(self, told: HostTables, host: str) -> None:
-        told.late(host, _NO_ANSWER)
+        told.late(host)
         self._notify()
 
     async def _ask_all(self) -> HostTables:
@@ -224,7 +228,8 @@ class EveryFleet:
                     yield msgspec.msgpack.encode(table)
                 if request == _ONCE:
                     return
-                await news.wait()
+                while not await _set_within(news, _ALIVE_S):
+                    yield ALIVE
                 await asyncio.sleep(_SPACING_S)
         finally:
             listening.cancel()
@@ -256,6 +261,14 @@ class EveryFleet:
             await asyncio.gather(*pumps, return_exceptions=True)
         finally:
             writer.transport.abort()
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

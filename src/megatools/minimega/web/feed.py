@@ -30,6 +30,7 @@ class Feed:
         self._dirty = asyncio.Event()
         self._news = asyncio.Event()
         self.viewers = 0
+        self._viewed, self._unviewed = asyncio.Event(), asyncio.Event()
         self._closed = False
 
     async def run(self) -> None:
@@ -49,6 +50,15 @@ class Feed:
         self._news.set()
 
     async def _watch(self) -> None:
+        """Follow the fleet while somebody views it: following costs every host of the mesh something."""
+        while True:
+            await self._viewed.wait()
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow())
+                await self._unviewed.wait()
+                following.cancel()
+
+    async def _follow(self) -> None:
         async for _ in self._fleet.changes():
             self._dirty.set()
 
@@ -83,7 +93,7 @@ class Feed:
         Both name the hosts whose VMs are not known, as `silent`: by name, why.
         """
         told: tuple[dict[str, Row], Mapping[str, str]] | None = None
-        self.viewers += 1
+        self._count(1)
         self._dirty.set()
         try:
             yield b"retry: 1000\n\n"
@@ -98,9 +108,18 @@ class Feed:
                 if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
                     yield b": still here\n\n"
         finally:
-            self.viewers -= 1
-            if not self.viewers:
-                self._rows = None  # nobody keeps it fresh now
+            self._count(-1)
+
+    def _count(self, step: int) -> None:
+        """A viewer comes or goes."""
+        self.viewers += step
+        if self.viewers:
+            self._viewed.set()
+            self._unviewed.clear()
+        else:
+            self._viewed.clear()
+            self._unviewed.set()
+            self._rows = None  # nobody keeps it fresh now
 
 
 async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:

@@ -38,7 +38,7 @@ class FleetView(Protocol):
         ...
 
     def silent(self) -> Mapping[str, str]:
-        """The hosts whose VMs the last table lacks, and why."""
+        """The hosts whose VMs the last table lacks or has as they were, and why."""
         ...
 
     async def hosts(self) -> Sequence[Mapping[str, str]]:

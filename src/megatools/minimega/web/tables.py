@@ -1,6 +1,6 @@
 """What other hosts told of their VMs, and which of them did not, and why; `everywhere` fills it.
 
-A host is in `tables` or in `silent`, or has not been asked long enough to be in either.
+A host that has just been asked is in neither; one that hangs after it told is in both.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from megatools.minimega.lang.answer import Table
 from megatools.minimega.mesh.mesh import Arrival, Ending
 
 _log = logging.getLogger(__name__)
+ALIVE = b""
+"""What a host sends now and then in place of a table that is as it was."""
 _OTHER_VERSION = "it may run another version"
 
 
@@ -24,24 +26,31 @@ class HostTables:
         self._header = tuple(header)
         self.tables: dict[str, Table] = {}
         self.silent: dict[str, str] = {}
-        """Hosts whose VMs are not known, and why."""
+        """Hosts whose VMs are not known, or not how they are now, and why."""
 
-    def hear(self, arrival: Arrival) -> None:
-        """Take what a host sent, whatever it is."""
+    def hear(self, arrival: Arrival) -> bool:
+        """Take what a host sent, whatever it is; says whether that is news."""
+        before = self.tables.get(arrival.host), self.silent.get(arrival.host)
+        self._take(arrival)
+        return before != (self.tables.get(arrival.host), self.silent.get(arrival.host))
+
+    def _take(self, arrival: Arrival) -> None:
         match arrival.ending:
             case None:
-                self._take(arrival.host, arrival.payload)
+                self._read(arrival.host, arrival.payload)
             case Ending.DONE:
                 return
             case Ending.TIMED_OUT:
-                self.late(arrival.host, "it does not answer in time")
+                self.late(arrival.host)
             case Ending.ERROR | Ending.LOST:
                 self.miss(arrival.host, arrival.error.partition("\n")[0] or "the connection to it was lost")
 
-    def late(self, host: str, reason: str) -> None:
-        """A host said nothing for some time: that counts unless it told before."""
-        if host not in self.tables:
-            self.miss(host, reason)
+    def late(self, host: str) -> None:
+        """A host said nothing for some time; what it told before may still be so."""
+        if host in self.tables:
+            self.silent[host] = "it does not answer; its VMs are shown as they were"
+        else:
+            self.miss(host, "it does not answer")
 
     def miss(self, host: str, reason: str) -> None:
         """What a host told, if anything, is no longer so."""
@@ -50,7 +59,11 @@ class HostTables:
             _log.info('the VMs of "%s" are not shown: %s', host, reason)
         self.silent[host] = reason
 
-    def _take(self, host: str, payload: bytes) -> None:
+    def _read(self, host: str, payload: bytes) -> None:
+        if payload == ALIVE:
+            if host in self.tables:
+                self.silent.pop(host, None)
+            return
         try:
             table = msgspec.msgpack.decode(payload, type=Table)
         except msgspec.MsgspecError as error:

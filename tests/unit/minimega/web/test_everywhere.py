@@ -25,6 +25,7 @@ from megatools.minimega.web import everywhere
 from megatools.minimega.web.everywhere import VMS, EveryFleet
 from megatools.minimega.web.fleet import Row, rows_of
 from megatools.minimega.web.local import LocalFleet
+from megatools.minimega.web.tables import ALIVE
 
 
 class Lab:
@@ -157,6 +158,7 @@ async def test_other_columns_are_no_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("watched", [False, True])
 async def test_a_host_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
     monkeypatch.setattr(everywhere, "_ONCE_S", 0.05)
+    monkeypatch.setattr(everywhere, "_PATIENCE_S", 0.05)
     async with _lab(tmp_path) as lab:
         one = await lab.host("kn1")
         await lab.host("kn2")
@@ -168,6 +170,41 @@ async def test_a_host_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         else:
             await _rows(one)
         assert "does not answer" in one.silent()["kn2"]
+
+
+async def test_a_host_that_hangs_after_it_told_is_named_until_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everywhere, "_PATIENCE_S", 0.05)
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        other = lab.network.join("kn2")
+        goes_on = asyncio.Event()
+
+        async def hesitant(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+            yield msgspec.msgpack.encode(Table((await one.table()).header, ()))
+            await goes_on.wait()
+            while True:
+                yield ALIVE
+                await asyncio.sleep(0)
+
+        other.serve(VMS, hesitant)
+        viewer = Viewer(one)
+        await viewer.sees(silent=["kn2"])
+        assert one.silent()["kn2"].endswith("shown as they were")
+        goes_on.set()
+        await viewer.sees()
+        await viewer.leaves()
+
+
+async def test_hosts_that_are_followed_say_that_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everywhere, "_ALIVE_S", 0.01)
+    async with _lab(tmp_path) as lab:
+        await lab.host("kn1")
+        asking = lab.network.join("kn2")
+        arrivals = asking.call(["kn1"], VMS, b"follow", timeout_s=10)
+        assert msgspec.msgpack.decode((await anext(arrivals)).payload, type=Table).rows == ()
+        assert [(await anext(arrivals)).payload for _ in range(2)] == [ALIVE, ALIVE]
 
 
 async def test_a_watch_that_a_bug_ended_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,32 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from megatools.minimega.web.feed import Feed
 from tests.support.site import Guest, QemuFleet
+
+
+class Followed(QemuFleet):
+    """Counts who follows it, and can have silent hosts."""
+
+    followers = 0
+    hushed: Mapping[str, str] = {}
+
+    def silent(self) -> dict[str, str]:
+        return dict(self.hushed)
+
+    async def changes(self) -> AsyncIterator[object]:
+        self.followers += 1
+        try:
+            async for change in super().changes():
+                yield change
+        finally:
+            self.followers -= 1
+
+    async def until(self, followers: int) -> None:
+        while self.followers != followers:
+            await asyncio.sleep(0)
 
 
 async def next_event(stream: AsyncIterator[bytes]) -> tuple[str, dict[str, list[dict[str, str]]]]:
@@ -73,3 +95,35 @@ async def test_a_late_viewer_gets_the_state_of_now(tmp_path) -> None:  # type: i
         _, body = await next_event(feed.events())
         assert [row["name"] for row in body["vms"]] == ["late"]
         feed.close()
+
+
+async def test_the_fleet_is_followed_only_while_somebody_views_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    fleet = Followed(tmp_path)
+    feed = Feed(fleet)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(feed.run())
+        await asyncio.sleep(0)
+        assert not fleet.followers
+        for _ in range(2):
+            stream = feed.events()
+            await next_event(stream)
+            await fleet.until(1)
+            await stream.aclose()  # type: ignore[attr-defined]
+            await fleet.until(0)
+        feed.close()
+
+
+async def test_silent_hosts_are_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    fleet = Followed(tmp_path)
+    feed = Feed(fleet)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(feed.run())
+        stream = feed.events()
+        assert (await next_event(stream))[1]["silent"] == {}
+        await fleet.until(1)
+        fleet.hushed = {"kn2": "it left the mesh"}
+        fleet.changed()
+        name, body = await next_event(stream)
+        assert (name, body) == ("change", {"vms": [], "gone": [], "silent": {"kn2": "it left the mesh"}})
+        feed.close()
+        await stream.aclose()  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ export const vmPath = (vm) => `/${encodeURIComponent(vm.namespace)}/vm/${encodeU
 
 export const isDead = (vm) => vm.state === "QUIT" || vm.state === "ERROR";
 
-/** Follow the VMs: `onChange(vms: Map of uuid to VM, host, silent: why, by host whose VMs are not known)` after every change, `onLink(state)` about the line. */
+/** Follow the VMs: `onChange(vms: Map of uuid to VM, host, silent: by host, why its VMs are not known)` after every change, `onLink(state)` about the line. */
 export function follow(onChange, onLink) {
   const vms = new Map();
   let host = "";

@@ -158,11 +158,11 @@ function draw() {
   else place(at("screens"), cards, shown, "card", newCard, fillCard);
 }
 
-// Hosts whose VMs are not in the list are named: a list that is short must not look complete.
+// Hosts whose VMs are not in the list, or not as they are now, are named: a short list must not look complete.
 function showSilent(silent) {
   const hosts = Object.entries(silent);
   at("silent").hidden = hosts.length === 0;
-  setText(at("silent"), hosts.map(([host, why]) => `The VMs of ${host} are not shown: ${why}.`).join(" "));
+  setText(at("silent"), hosts.map(([host, why]) => `${host}: ${why}.`).join(" "));
 }
 
 // One screen after another, only those in sight: a page full of VMs asks for a few pictures a second, no more.
