@@ -174,7 +174,7 @@ def test_a_host_that_hangs_is_named(browser: Browser) -> None:
         assert ("kn1", "web") in {(row["host"], row["name"]) for row in browser.json("/vms/info.json")}
         found = {row["name"]: row["state"] for row in browser.json("/hosts.json")}
         assert found["kn2"] == "connected"
-        assert "kn3" in found["kn3"] or "timed out" in found["kn3"], found
+        assert found["kn3"] == "does not answer"
     finally:
         hung.process.send_signal(signal.SIGCONT)
     wait_for(lambda: browser.silent() == "")

@@ -86,12 +86,22 @@ class EveryFleet:
 
     async def hosts(self) -> Sequence[Mapping[str, str]]:
         """What each host is, has and is connected to."""
-        names = [self.host, *(member.name for member in self._mesh.members())]
-        results = await self._hosts.run(Request("minimega", HostInfo(), tuple(dict.fromkeys(names))))
-        links = await self._links(names)
-        found = {result.host: _line(result, links.get(result.host, ())) for result in results}
-        found[self.host] = {**found[self.host], "state": "here"}
-        return [found[name] for name in dict.fromkeys(names) if name in found]
+        names = tuple(dict.fromkeys([self.host, *(member.name for member in self._mesh.members())]))
+        results, links = await asyncio.gather(self._facts(names), self._links(names))
+        found = [_line(name, results.get(name), links.get(name, ())) for name in names]
+        return [{**found[0], "state": "here"}, *found[1:]]
+
+    async def _facts(self, names: Sequence[str]) -> Mapping[str, HostResult]:
+        """What hosts say of themselves, of those that do so soon: a page waits for nobody else."""
+        found: dict[str, HostResult] = {}
+        request = Request("minimega", HostInfo(), tuple(names))
+        try:
+            async with asyncio.timeout(_ONCE_S), aclosing(self._hosts.stream(request)) as results:  # type: ignore[type-var]
+                async for result in results:
+                    found[result.host] = result
+        except TimeoutError:
+            _log.debug("hosts that do not say what they have: %s", names)
+        return found
 
     async def changes(self) -> AsyncIterator[object]:
         """Yields whenever something about a VM changed, here or elsewhere; the others are watched meanwhile."""
@@ -288,9 +298,11 @@ def _visible(table: Table, caller: Caller) -> Table:
     return Table(table.header, tuple(row for row in table.rows if row[at] == caller.namespace))
 
 
-def _line(result: HostResult, links: Sequence[str]) -> Mapping[str, str]:
+def _line(name: str, result: HostResult | None, links: Sequence[str]) -> Mapping[str, str]:
     """A host as the page shows it."""
-    shown = {"name": result.host, "links": ",".join(links)}
+    shown = {"name": name, "links": ",".join(links)}
+    if result is None:
+        return {**shown, "state": "does not answer"}
     if result.answer is None or result.answer.table is None:
         return {**shown, "state": result.error.partition("\n")[0] or result.outcome.value}
     table = result.answer.table
