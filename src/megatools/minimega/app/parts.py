@@ -155,6 +155,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
         control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
+        library.lend(scheduler.awaited)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler), Bridging(hosts, membership))
         cluster = make_cluster(settings, credentials, mesh, agreement, supervisor)
         others = (library, control_of_mesh, deployment(settings, host, credentials), cluster)

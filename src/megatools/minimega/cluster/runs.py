@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -36,7 +36,7 @@ class RunRow(msgspec.Struct, frozen=True):
 
 @dataclass
 class Run:
-    """One launch over hosts; times are seconds since the epoch, `ended` 0 while it runs."""
+    """One launch over hosts; times are seconds since the epoch, `ended` 0 while it runs, `images` absolute paths."""
 
     started: float
     total: int
@@ -44,6 +44,7 @@ class Run:
     ended: float = 0.0
     launched: int = 0
     failures: int = 0
+    images: frozenset[str] = frozenset()
 
     def row(self) -> RunRow:
         """For `ns schedule status`."""
@@ -94,14 +95,19 @@ class Desk:
     runs: deque[Run] = field(default_factory=lambda: deque[Run](maxlen=_SHOWN))
     _placed: deque[Draft] = field(default_factory=deque[Draft])
 
-    def begin(self, problem: Problem, placement: Placement) -> Run:
+    def begin(self, problem: Problem, placement: Placement, images: Iterable[str] = ()) -> Run:
         """A launch begins."""
-        run = Run(self.now(), len(placement.hosts), len(set(placement.hosts.values())))
+        run = Run(self.now(), len(placement.hosts), len(set(placement.hosts.values())), images=frozenset(images))
         self.runs.append(run)
         self._placed.appendleft(Draft(problem, placement))
         while len(self._placed) > 1 and sum(len(done.placement.hosts) for done in self._placed) > _EXPLAINED:
             self._placed.pop()
         return run
+
+    @property
+    def awaited(self) -> set[str]:
+        """The images of the launches that run."""
+        return {image for run in self.runs if not run.ended for image in run.images}
 
     @property
     def busy(self) -> bool:

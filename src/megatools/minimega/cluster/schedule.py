@@ -41,6 +41,7 @@ from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.plan import VmPlan
+from megatools.minimega.vm.relocation import image_paths
 
 _LARGE = 1000  # VMs whose placement is worth a thread
 _NAMED = 8  # hosts whose silence is explained one by one
@@ -77,6 +78,10 @@ class Scheduler:
     def desk(self, namespace: str) -> Desk:
         """What is known of a namespace's launches from here."""
         return self._desks.setdefault(namespace, Desk())
+
+    def awaited(self, namespace: str) -> set[str]:
+        """The images, by absolute path, of the launches of a namespace that run from here."""
+        return self._desks[namespace].awaited if namespace in self._desks else set()
 
     def forget(self, namespace: str) -> None:
         """The namespace was destroyed."""
@@ -220,7 +225,7 @@ class Scheduler:
             for host, names in assigned(placement.hosts).items()
         }
         desk = self.desk(space.name)
-        run = desk.begin(problem, placement)
+        run = desk.begin(problem, placement, (path for plan in plans for path in image_paths(plan.config)))
 
         async def settle(host: str, ends: Sequence[VmEnd]) -> None:
             lost = [end.plan for end in ends if end.fate is Fate.LOST]

@@ -20,6 +20,7 @@ from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.files.content import Manifest
 from megatools.minimega.files.incoming import Incoming
+from megatools.minimega.files.lending import Awaited
 from megatools.minimega.files.sharing import Found, LostSource, Sharing, shared_name
 from megatools.minimega.files.store import FileStore
 from megatools.minimega.files.swarm import Changed, Swarm
@@ -62,6 +63,10 @@ class Library:
         self._transfers: dict[str, _Transfer] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
+    def lend(self, awaited: Awaited) -> None:
+        """Say which images launches of a namespace wait for: nodes limited to it may have those."""
+        self._sharing.lending.awaited = awaited
+
     def status(self) -> list[TransferRow]:
         """The transfers that run or wait, in the order they were asked for."""
         return [_row(transfer) for transfer in self._transfers.values()]
@@ -69,7 +74,8 @@ class Library:
     async def get(self, pattern: str, tell: Tell | None = None) -> list[str]:
         """Fetch files that are not here, by name, glob or folder; returns the names once all are whole.
 
-        Raises NotFound (nobody has it), AlreadyExists (on its way already), Unavailable (no room, nobody left).
+        Raises NotFound (nobody has it), PermissionDenied (nobody lets us), AlreadyExists (on its way already),
+        Unavailable (no room, nobody left).
         """
         if self.store.files(pattern) and self.store.inside(pattern).is_file():
             return [pattern]

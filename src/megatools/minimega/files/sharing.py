@@ -1,7 +1,8 @@
 """What a host tells its peers about its files, and asks them: mesh service `files`. Used by `library`.
 
 Names are looked up at every peer at once. Contents are shared by id (`content/<id>`): whole files, and the chunks of
-those on their way. Any member may look and pull; nothing outside the file directory is ever named.
+those on their way. Any member may look and pull, unless it is limited to a namespace (`lending`); nothing outside the
+file directory is ever named.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from megatools.hostkit.errors import MegaError, NotFound, ProtocolError, Unavailable
+from megatools.hostkit.errors import MegaError, NotFound, PermissionDenied, ProtocolError, Unavailable
 from megatools.minimega.files.content import Manifest
 from megatools.minimega.files.incoming import Incoming, chunks_of
+from megatools.minimega.files.lending import Lending
 from megatools.minimega.files.store import FileStore
 from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Mesh
 
@@ -77,15 +79,20 @@ class Sharing:
         self._mesh = mesh
         self._store = store
         self._coming = coming
+        self.lending = Lending(store)
         mesh.serve(SERVICE, self._answer)
         mesh.share(self._opened)
 
     # ---- asking
 
     async def look_up(self, pattern: str) -> Mapping[str, list[Found]]:
-        """What matches at the other hosts that answer, by host."""
-        answers = await self._ask(self._others(), LookUp(pattern), _ASK_S)
-        return {host: msgspec.msgpack.decode(data, type=list[Found]) for host, data in answers.items()}
+        """What matches at the other hosts that answer, by host. Raises PermissionDenied if all there is was refused."""
+        refused: list[Arrival] = []
+        answers = await self._ask(self._others(), LookUp(pattern), _ASK_S, refused=refused)
+        found = {host: msgspec.msgpack.decode(data, type=list[Found]) for host, data in answers.items()}
+        if refused and not any(found.values()):
+            raise _refusal(refused[0])
+        return found
 
     async def promise(self, host: str, name: str) -> Manifest:
         """What a host says a file of its holds. Raises NotFound, Unavailable, ProtocolError."""
@@ -108,8 +115,15 @@ class Sharing:
         return [member.name for member in self._mesh.members() if not member.doubled]
 
     async def _ask(
-        self, hosts: Collection[str], question: _Question, timeout_s: float, *, strict: bool = False
+        self,
+        hosts: Collection[str],
+        question: _Question,
+        timeout_s: float,
+        *,
+        strict: bool = False,
+        refused: list[Arrival] | None = None,
     ) -> Mapping[str, bytes]:
+        """The answers of those that gave one; `strict` raises when one did not, `refused` collects who may not say."""
         answers: dict[str, bytes] = {}
         request = msgspec.msgpack.encode(question)
         async for arrival in self._mesh.call(list(hosts), SERVICE, request, timeout_s=timeout_s):
@@ -119,21 +133,29 @@ class Sharing:
                 answers.pop(arrival.host, None)
                 if strict:
                     raise _refusal(arrival)
+                if refused is not None and arrival.kind == PermissionDenied.__name__:
+                    refused.append(arrival)
         return answers
 
     # ---- answering
 
-    async def _answer(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def _answer(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
         try:
             question: _Question = msgspec.msgpack.decode(request, type=_Question)
         except msgspec.MsgspecError as error:
             raise ProtocolError("a question about files that is none") from error
         match question:
             case LookUp(pattern):
-                yield msgspec.msgpack.encode(self._found(pattern))
+                await self.lending.check_name(caller, pattern)
+                found = self._found(pattern)
+                yield msgspec.msgpack.encode([one for one in found if not caller.namespace or one.name == pattern])
             case Promise(name):
-                yield msgspec.msgpack.encode(await self._store.manifest(self._store.existing(name)))
+                await self.lending.check_name(caller, name)
+                manifest = await self._store.manifest(self._store.existing(name))
+                self.lending.promise(caller, manifest.id)
+                yield msgspec.msgpack.encode(manifest)
             case Holding(content):
+                self.lending.check_content(caller, content)
                 yield msgspec.msgpack.encode(self._held(content))
 
     def _found(self, pattern: str) -> list[Found]:
@@ -149,8 +171,9 @@ class Sharing:
         coming = self._coming.get(content)
         return Held(whole=False, bitmap=b"" if coming is None else coming.bitmap())
 
-    def _opened(self, _caller: Caller, name: str) -> Path:
+    def _opened(self, caller: Caller, name: str) -> Path:
         content = name.removeprefix(_PREFIX)
+        self.lending.check_content(caller, content)
         path = self._store.place(content)
         if path is None and content in self._coming:
             path = self._coming[content].path
@@ -162,4 +185,6 @@ class Sharing:
 def _refusal(arrival: Arrival) -> MegaError:
     if arrival.kind == NotFound.__name__:
         return NotFound(arrival.error, hint=arrival.hint)
+    if arrival.kind == PermissionDenied.__name__:
+        return PermissionDenied(f"{arrival.host}: {arrival.error}", hint=arrival.hint)
     return LostSource(f"{arrival.host}: {arrival.error or arrival.ending}", hint=arrival.hint)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from megatools.hostkit.errors import NotFound, chain_text, hint_of
+from megatools.hostkit.errors import NotFound, PermissionDenied, chain_text, hint_of
 from megatools.minimega.lang.answer import Answer, Table, rows_table
 from megatools.minimega.lang.operation import Handlers
 from megatools.minimega.vm.fleet import Fleet
@@ -75,7 +75,7 @@ class _VmHandlers:
             paths = {path for plan in plans for path in image_paths(plan.config)}
             try:
                 await self._images.provide(paths)
-            except NotFound as error:  # the VMs that want it say so themselves, one by one
+            except (NotFound, PermissionDenied) as error:  # the VMs that want it say so themselves, one by one
                 _log.info("%s", chain_text(error))
         return plans
 

@@ -62,6 +62,7 @@ class Daemon:
     agreement: Agreement
     hosts: MeshHosts
     ways: FakeWays
+    scheduler: Scheduler
 
     async def has(self, namespace: str, hosts: Sequence[str]) -> None:
         """Know a namespace with these hosts, as if all nodes had agreed on it."""
@@ -182,6 +183,5 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
     sending.serve(mesh, interpreter, supervisor)
-    return Daemon(
-        mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, begun, backend, agreement, hosts, ways
-    )
+    made = (begun, backend, agreement, hosts, ways, scheduler)
+    return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, *made)

@@ -40,6 +40,23 @@ async def test_vms_are_spread_over_the_hosts_and_every_node_can_drive(tmp_path: 
         ]
 
 
+async def test_images_are_awaited_by_a_launch_while_it_runs(tmp_path: Path) -> None:
+    """A host that is limited to the namespace may have them so long (`files.lending`)."""
+    async with daemons(tmp_path, "kn1", "kn2") as (_, (kn1, kn2)):
+        image = tmp_path / "kn1" / "files" / "web.qcow2"
+        image.parent.mkdir(exist_ok=True)
+        image.write_bytes(b"")
+        kn2.backend.held["web"] = asyncio.Event()
+        await lab(kn1, f"vm config disk {image}", "vm config schedule kn2")
+        launch = asyncio.create_task(kn1.errors("vm launch kvm web", "lab"))
+        await until(lambda: bool(kn1.scheduler.awaited("lab")))
+        assert kn1.scheduler.awaited("lab") == {str(image)}
+        assert kn1.scheduler.awaited("red") == kn2.scheduler.awaited("lab") == set()
+        kn2.backend.held["web"].set()
+        await launch
+        assert kn1.scheduler.awaited("lab") == set()
+
+
 async def test_a_name_is_taken_whatever_host_it_is_on(tmp_path: Path) -> None:
     async with daemons(tmp_path, *KN) as (_, (kn1, kn2, kn3)):
         await lab(kn1, "vm config schedule kn2", "vm launch kvm web")

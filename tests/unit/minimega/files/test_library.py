@@ -2,18 +2,21 @@
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound, Unavailable
+from megatools.hostkit.errors import InvalidInput, InvalidState, NotFound, PermissionDenied, Unavailable
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.files import library as library_module
 from megatools.minimega.files import swarm as swarm_module
 from megatools.minimega.files.content import CHUNK_BYTES
+from megatools.minimega.files.images import Images
 from megatools.minimega.files.library import Library
+from megatools.minimega.files.sharing import shared_name
 from megatools.minimega.files.store import PRIVATE, FileStore
 from megatools.minimega.mesh.memory import MemoryNetwork
 
@@ -27,10 +30,10 @@ class Lab:
         self._supervisor = supervisor
         self.pulls: list[tuple[str, int, int]] = []
 
-    def host(self, name: str) -> Library:
+    def host(self, name: str, namespace: str = "") -> Library:
         root = self.path / name
         root.mkdir(exist_ok=True)
-        node = self.network.join(name)
+        node = self.network.join(name, namespace=namespace)
         pull = node.pull
 
         async def counted(target: str, what: str, offset: int, length: int, into: int) -> int:
@@ -219,3 +222,42 @@ async def test_many_who_want_one_file_fetch_it_once(tmp_path: Path) -> None:
 
 def test_what_is_shown_of_a_transfer() -> None:
     assert library_module.TransferRow.__struct_fields__ == ("filename", "tempdir", "completed", "queued")
+
+
+# ---- nodes limited to a namespace
+
+
+async def test_a_node_limited_to_a_namespace_sees_no_files(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one, limited, full = lab.host("kn1"), lab.host("kn2", namespace="lab"), lab.host("kn3")
+        (one.store.root / "secret").write_bytes(b"of others")
+        for pattern in ("secret", "*", "."):
+            with pytest.raises(PermissionDenied, match='kn1: node "kn2" may not see the files of other hosts'):
+                await limited.get(pattern)
+        with pytest.raises(PermissionDenied):
+            await limited.ensure(["secret"])
+        manifest = await one.store.manifest(one.store.root / "secret")  # it learned the id somehow
+        with (tmp_path / "stolen").open("wb") as into, pytest.raises(PermissionDenied):
+            await lab.network.nodes["kn2"].pull("kn1", shared_name(manifest.id), 0, manifest.size, into.fileno())
+        assert await full.get("secret") == ["secret"]
+
+
+async def test_a_node_limited_to_a_namespace_gets_the_images_of_its_launches(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one, limited = lab.host("kn1"), lab.host("kn2", namespace="lab")
+        backing = b"base.qcow2"
+        header = b"QFI\xfb" + struct.pack(">IQI", 3, 20, len(backing)) + backing
+        (one.store.root / "web.qcow2").write_bytes(header)
+        (one.store.root / "base.qcow2").write_bytes(b"base")
+        (one.store.root / "other").write_bytes(b"other")
+        image = str(one.store.root / "web.qcow2")
+        one.lend(lambda namespace: {"lab": [image], "red": [str(one.store.root / "other")]}.get(namespace, []))
+        await Images(limited).provide([str(limited.store.root / "web.qcow2")])
+        assert (limited.store.root / "web.qcow2").read_bytes() == header
+        assert (limited.store.root / "base.qcow2").read_bytes() == b"base"
+        with pytest.raises(PermissionDenied):
+            await limited.get("other")
+        one.lend(lambda _: [])
+        (limited.store.root / "web.qcow2").unlink()
+        with pytest.raises(PermissionDenied):
+            await limited.get("web.qcow2")
