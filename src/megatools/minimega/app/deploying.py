@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
-from megatools.hostkit.errors import MegaError, Unavailable
+from megatools.hostkit.errors import NotFound, Unavailable
+from megatools.hostkit.ranges import compress
 from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster.deploy import Deployment
 from megatools.minimega.mesh.credentials import CredentialStore
@@ -20,8 +23,9 @@ _SHARED = (
 class _AuthorityHere:
     """Satisfies `cluster.deploy.Enroller` with the authority in this host's cluster directory."""
 
-    def __init__(self, store: CredentialStore) -> None:
+    def __init__(self, store: CredentialStore, authorities: Callable[[], Sequence[str]]) -> None:
         self._store = store
+        self._authorities = authorities
 
     def enrolled(self, name: str) -> bool:
         """Whether a node of this name is a member already."""
@@ -34,22 +38,31 @@ class _AuthorityHere:
     def _authority(self) -> Authority:
         try:
             return required_authority(self._store)
-        except MegaError as error:
+        except NotFound as error:
+            if not self._store.is_member:
+                raise Unavailable(
+                    "no cluster to make it a member of", hint="cluster init here, or use -mesh-open"
+                ) from error
+            where = compress(self._authorities()) or "the host where `cluster init` ran"
             raise Unavailable(
-                "no cluster to make it a member of",
-                hint="cluster init here, or deploy from the host where it ran, or use -mesh-open",
+                f'"{self._store.host}" cannot make it a member: the authority of the cluster is not here',
+                hint=f"deploy from {where}",
             ) from error
 
 
-def deployment(settings: Settings, host: str, store: CredentialStore) -> Deployment:
-    """The deployments of this daemon; flags that are at their defaults are left out."""
-    enroller = None if settings.mesh_open else _AuthorityHere(store)
+def deployment(
+    settings: Settings, host: str, store: CredentialStore, authorities: Callable[[], Sequence[str]]
+) -> Deployment:
+    """The deployments of this daemon; flags that are at their defaults are left out.
+
+    `authorities` are the hosts that are known to have the cluster's.
+    """
+    enroller = None if settings.mesh_open else _AuthorityHere(store, authorities)
     flags: list[str] = []
     for name in _SHARED:
         value: object = getattr(settings, name)
         if value != getattr(Settings(), name):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            flags.append(f"-{name.replace('_', '-')}={text}")
+            flags.append(f"-{name.replace('_', '-')}={_written(value)}")
     return Deployment(
         here=host,
         defaults=flags,
@@ -58,6 +71,17 @@ def deployment(settings: Settings, host: str, store: CredentialStore) -> Deploym
         cache=_cache(),
         enroller=enroller,
     )
+
+
+def _written(value: object) -> str:
+    """A value as a flag takes it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(str(item) for item in cast("tuple[object, ...]", value))
+        case _:
+            return str(value)
 
 
 def _cache() -> Path:

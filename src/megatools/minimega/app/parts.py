@@ -158,7 +158,7 @@ async def open_parts(settings: Settings, home: Home, control: EndControl, logs: 
         library.lend(scheduler.awaited)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler), Bridging(hosts, membership))
         cluster = make_cluster(settings, credentials, mesh, agreement, supervisor)
-        others = (library, control_of_mesh, deployment(settings, host, credentials), cluster)
+        others = (library, control_of_mesh, deployment(settings, host, credentials, cluster.roll.authorities), cluster)
         services = Services(*doors, active, web, control, logs, home.files, *others)
         interpreter = Interpreter(
             registry(),

@@ -153,6 +153,11 @@ class Roll:
             return None if own is None else issued_of(own.certificate)
         return None
 
+    def authorities(self) -> Sequence[str]:
+        """The hosts that have the authority of this node's cluster, as far as is known. Raises as the store does."""
+        own = self._store.load()
+        return () if own is None else self._authorities(own.cluster)
+
     def _authorities(self, cluster: str) -> list[str]:
         told = {} if self._shared is None else self._shared.all(AUTHORITY_KIND, AuthorityAt)
         found = {name for name, at in told.items() if at.cluster == cluster}
