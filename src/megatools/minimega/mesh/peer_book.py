@@ -18,6 +18,7 @@ from megatools.hostkit.files import write_atomically
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
 _KEPT_S = 7 * 86400.0
+_WRITE_EVERY_S = 86400.0  # so that the file says who was met lately
 _AT_ONCE = 3
 
 
@@ -36,7 +37,7 @@ class PeerBook:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._entries: dict[str, Entry] = {}
-        self._written: dict[str, str] = {}
+        self._written: dict[str, tuple[str, int]] = {}  # addresses, and the day each node was met
         self._refused = False
         if path is not None:
             self._read(path)
@@ -57,9 +58,9 @@ class PeerBook:
         return [entry.address for entry in chosen]
 
     def save(self) -> None:
-        """Write the file, if it says something else than before."""
-        addresses = {name: entry.address for name, entry in self._entries.items()}
-        if self._path is None or addresses == self._written:
+        """Write the file, if it says something else than before; when a node was met it says to the day."""
+        said = {name: (entry.address, int(entry.met_s // _WRITE_EVERY_S)) for name, entry in self._entries.items()}
+        if self._path is None or said == self._written:
             return
         kept = {name: (entry.address, int(entry.met_s)) for name, entry in self._entries.items()}
         try:
@@ -70,7 +71,7 @@ class PeerBook:
             self._refused = True
             return
         self._refused = False
-        self._written = addresses
+        self._written = said
 
     def _read(self, path: Path) -> None:
         try:

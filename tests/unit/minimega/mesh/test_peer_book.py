@@ -43,6 +43,9 @@ def test_it_is_kept_on_disk(tmp_path: Path):
     book.met("kn1", "a:9000", 105)
     book.save()
     assert path.stat().st_mtime_ns == written, "nothing new to write"
+    book.met("kn1", "a:9000", 8 * 86400)
+    book.save()
+    assert PeerBook(path).due((), 9 * 86400) == ["a:9000"], "met again after a quiet week"
     path.write_text("{")
     assert PeerBook(path).due((), 200) == []
 
