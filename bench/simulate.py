@@ -173,7 +173,9 @@ async def _driver(network: MemoryNetwork, journal: Journal, names: list[str]) ->
     namespaces = Namespaces(journal, membership, Nobody(), Vlans(journal), ())
     await shared.put(KIND, _NAMESPACE, SpaceRecord("the only one", hosts=tuple(names)))
     hosts = MeshHosts(LocalHosts(mesh.name, {}), mesh, membership.hosts, Patience(_SILENCE_S))
-    fences = Fences(shared, cast("Fleet", Nobody()), mesh.name)  # the driver only writes them, and obeys none
+    fences = Fences(
+        shared, cast("Fleet", Nobody()), mesh.name, lambda: ()
+    )  # the driver only writes them, and obeys none
     return Driver(hosts, namespaces, Scheduler(hosts, namespaces, fences, Path("/files")))
 
 

@@ -50,12 +50,12 @@ class Agreement:
         may_ask: Callable[[], bool] = lambda: True,
     ) -> Self:
         """All of it for one daemon; `may_ask` says whether others take this node's records."""
-        fences = Fences(shared, fleet, mesh.name)
         errands = Errands(shared, fleet, mesh.name, may_ask)
         replication = Replication(mesh, shared, journal, supervisor)
         membership = namespaces.membership
         settling = Settling(membership, ways, lambda: not mesh.members())
         councils = Councils.of(mesh, journal, supervisor, replication, membership, vlans)
+        fences = Fences(shared, fleet, mesh.name, councils.roster.names)
         twins = Twins(fleet, mesh.name)
         return cls(shared, replication, Follower(namespaces), fences, errands, settling, councils, twins, supervisor)
 

@@ -7,7 +7,8 @@ is planned anew. The host takes notice when it learns of the fence, however late
                                                    the VM is being launched       -> the same, once that has ended
                                                    a request for it comes late    -> refused
 
-The host removes a fence of its own when it is `KEPT_S` old: no request can be that late.
+The host removes a fence of its own when it is `KEPT_S` old: no request can be that late. Those of hosts that are no
+members any more (they quit, were revoked or forgotten) are removed by whoever sees them, at the same age.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -43,11 +44,13 @@ class Fence(msgspec.Struct, frozen=True):
 class Fences:
     """All fences, and this host's obedience to them."""
 
-    def __init__(self, shared: Shared, fleet: Fleet, local: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, shared: Shared, fleet: Fleet, local: str, members: Callable[[], Collection[str]]) -> None:
+        """`members` are the hosts that may come back, this one among them."""
         self._shared = shared
         self._fleet = fleet
         self._local = local
-        self._now = now
+        self._members = members
+        self._now = time.time
         self._wake = asyncio.Event()
         self._obeying = asyncio.Lock()
         shared.watch(KIND, lambda _: self._wake.set())
@@ -95,6 +98,7 @@ class Fences:
 
     async def _sweep(self) -> None:
         oldest = self._now() - KEPT_S
+        others = {*self._members()} - {self._local}
         fences = self._shared.all(KIND, Fence)
-        old = [uuid for uuid, fence in fences.items() if fence.host == self._local and fence.given_up < oldest]
+        old = [uuid for uuid, fence in fences.items() if fence.host not in others and fence.given_up < oldest]
         await self._shared.put_all(KIND, dict.fromkeys(old))

@@ -1,4 +1,4 @@
-"""The cluster: who may be in the mesh (spec B.20 has no security; ours is decision 0019)."""
+"""The cluster: who may be in the mesh (spec B.20 has no security; ours is decision 0024)."""
 
 from __future__ import annotations
 

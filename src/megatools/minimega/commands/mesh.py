@@ -90,7 +90,7 @@ async def mesh_hangup(call: Cmd, host: str) -> None:
 async def mesh_degree(call: Cmd, degree: str | None = None) -> str | None:
     """Show or set how many connections to ask for
 
-    Every host is connected to every other, so this has no effect, except in a mesh with hubs.
+    It has no effect: every host is connected to every other or, with `-mesh-hubs`, to the hubs.
     """
     if degree is None:
         return str(call.services.mesh.degree)

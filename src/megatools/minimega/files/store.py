@@ -15,6 +15,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -53,9 +54,12 @@ class FileStore:
 
     @property
     def private(self) -> Path:
-        """The directory for what is not visible; made when it is needed."""
+        """The directory for what is not visible; made when it is needed. Raises Unavailable."""
         path = self.root / PRIVATE
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f'cannot make "{path}"', hint="-filepath names another directory for files") from error
         return path
 
     def inside(self, name: str) -> Path:
@@ -230,7 +234,8 @@ class FileStore:
             (self.private / "manifests").mkdir(mode=0o700, exist_ok=True)
             write_atomically(path, msgspec.msgpack.encode(_Kept(version, manifest)))
         except (OSError, Unavailable, PermissionDenied):
-            path.unlink(missing_ok=True)  # a directory that takes no files: it is computed again next time
+            with suppress(OSError):  # a directory that takes no files: it is computed again next time
+                path.unlink(missing_ok=True)
 
 
 def _date(seconds: float) -> str:

@@ -107,12 +107,21 @@ async def test_a_host_that_hangs_before_a_launch_gets_nothing(tmp_path: Path) ->
         assert sorted(where(kn1, kn3)) == ["a", "b", "c"]
 
 
-async def test_old_fences_are_removed_by_the_host_they_are_for(tmp_path: Path) -> None:
-    async with daemons(tmp_path, "kn1", "kn2") as (_, (kn1, _kn2)):
+async def test_old_fences_are_removed_by_the_host_they_are_for_and_those_of_nobody_by_any(tmp_path: Path) -> None:
+    async with daemons(tmp_path, "kn1", "kn2") as (_, (kn1, kn2)):
         shared = kn1.agreement.shared
-        for uuid, host, given_up in (("old", "kn1", 1.0), ("new", "kn1", KEPT_S), ("theirs", "kn2", 1.0)):
+        await kn2.agreement.councils.roster.enlist()
+        await shared.merge(kn2.agreement.councils.roster.entries())
+        for uuid, host, given_up in (
+            ("old", "kn1", 1.0),
+            ("new", "kn1", KEPT_S),
+            ("theirs", "kn2", 1.0),
+            ("nobody's", "kn9", 1.0),
+            ("nobody's new", "kn9", KEPT_S),
+        ):
             await shared.put(KIND, uuid, Fence("lab", "a", host, given_up))
         kn1.agreement.fences._now = lambda: KEPT_S + 10.0
         kn1.agreement.start()
         await until(lambda: not kn1.agreement.fences.fenced(["old"]))
-        assert kn1.agreement.fences.fenced(["new", "theirs"]) == {"new", "theirs"}
+        left = {entry.id for entry in shared.entries(KIND) if not entry.removed}
+        assert left == {"new", "theirs", "nobody's new"}

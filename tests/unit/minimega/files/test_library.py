@@ -261,3 +261,13 @@ async def test_a_node_limited_to_a_namespace_gets_the_images_of_its_launches(tmp
         (limited.store.root / "web.qcow2").unlink()
         with pytest.raises(PermissionDenied):
             await limited.get("web.qcow2")
+
+
+async def test_a_directory_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one, two = lab.host("kn1"), lab.host("kn2")
+        (one.store.root / "x").write_bytes(_content(CHUNK_BYTES + 1))
+        (one.store.root / PRIVATE).write_bytes(b"in the way")  # it serves all the same
+        (two.store.root / PRIVATE).write_bytes(b"in the way")
+        with pytest.raises(Unavailable, match="cannot make"):
+            await two.get("x")
