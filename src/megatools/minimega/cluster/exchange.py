@@ -31,7 +31,7 @@ _KEYS_AT_ONCE = 2_000
 _BYTES_AT_ONCE = 256 * 1024
 _SKEW_MS = 60_000
 # What a node that is limited to a namespace may write, about itself.
-_OWN_KINDS = frozenset({"member"})
+_OWN_KINDS = frozenset({"member", "host-address"})
 
 Key: TypeAlias = tuple[str, str]
 T = TypeVar("T")

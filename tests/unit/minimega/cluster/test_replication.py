@@ -215,12 +215,21 @@ async def test_what_limited_nodes_write_about_others_is_not_taken(tmp_path: Path
         one = await lab.start("kn1")
         guest = await lab.start("kn7", namespace="lab")
         reader = await lab.start("kn8", role=Role.READ_ONLY)
-        for kind, id in (("vms", "kn7/3"), ("vms", "kn1/3"), ("revoked", "kn7"), ("member", "kn7")):
+        for kind, id in (
+            ("member", "kn1/3"),
+            ("host-address", "kn7"),
+            ("host-address", "kn1"),
+            ("revoked", "kn7"),
+            ("member", "kn7"),
+        ):
             await guest.shared.put(kind, id, Note("from kn7"))
             await reader.shared.put(kind, id.replace("kn7", "kn8"), Note("from kn8"))
         await until(lambda: one.shared.get("member", "kn7", Note) is not None)
         assert await one.replication.settled()
-        assert {(entry.kind, entry.id) for entry in one.shared.entries()} == {("vms", "kn7/3"), ("member", "kn7")}
+        assert {(entry.kind, entry.id) for entry in one.shared.entries()} == {
+            ("host-address", "kn7"),
+            ("member", "kn7"),
+        }
 
 
 async def test_what_is_no_message_is_refused(tmp_path: Path) -> None:
