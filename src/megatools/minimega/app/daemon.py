@@ -8,45 +8,37 @@ Called by `main` only; what the daemon is made of stands in `parts`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from megatools.hostkit import log
-from megatools.hostkit.errors import MegaError, chain_text, hint_of, user_text
+from megatools.hostkit.errors import MegaError, chain_text, hint_of
 from megatools.hostkit.logcontrol import LogControl
 from megatools.hostkit.priority import answer_first
 from megatools.hostkit.settings import Loaded, show
 from megatools.minimega.app.ending import EndControl, Ending
-from megatools.minimega.app.flags import Flags
 from megatools.minimega.app.home import Home
 from megatools.minimega.app.parts import Parts, open_parts
 from megatools.minimega.app.prompt import Prompt, PromptEnd
-from megatools.minimega.app.settings import Settings, from_flags
+from megatools.minimega.app.settings import Settings
 from megatools.minimega.cluster.control import OPEN, OPEN_MARK, OPEN_WARNING
 from megatools.minimega.lang import server as command_socket
 from megatools.minimega.lang.quote import join_words
+from megatools.minimega.mesh.engine_process import Started
 
 _log = logging.getLogger(__name__)
 
 
-def run(flags: Flags) -> int:
-    """Be the daemon; returns the exit status once it has ended."""
-    log.configure(level="warn")
-    try:
-        loaded = from_flags(flags)
-        if flags.on("show-settings"):
-            print(show(loaded))
-            return 0
-        return asyncio.run(_serve(loaded, flags.words))
-    except MegaError as error:
-        print(f"minimega: {user_text(error)}", file=sys.stderr)
-        return error.exit_code
+def run(loaded: Loaded[Settings], prepared: Started | None, scripts: Sequence[str]) -> int:
+    """Be the daemon; returns the exit status once it has ended. Raises MegaError when it cannot start."""
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
+    return asyncio.run(_serve(loaded, prepared, scripts))
 
 
-async def _serve(loaded: Loaded[Settings], scripts: Sequence[str]) -> int:
+async def _serve(loaded: Loaded[Settings], prepared: Started | None, scripts: Sequence[str]) -> int:
     settings = loaded.settings
     settings.vlan_range()  # a bad one is refused before anything is touched
     if os.geteuid() != 0:
@@ -59,7 +51,7 @@ async def _serve(loaded: Loaded[Settings], scripts: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, control.ask, Ending.TEAR_DOWN)
     loop.add_signal_handler(signal.SIGTERM, control.ask, Ending.LEAVE)
-    async with open_parts(settings, home, control, logs) as parts:
+    async with open_parts(settings, home, control, logs, prepared) as parts:
         return await _live(parts, settings, home, control, scripts)
 
 

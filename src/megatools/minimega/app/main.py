@@ -59,9 +59,9 @@ def _heavier(flags: Flags) -> int:
         from megatools.minimega.app.manual import print_manual
 
         return print_manual(as_markdown=flags.on("doc"))
-    from megatools.minimega.app import daemon
+    from megatools.minimega.app import starting
 
-    return daemon.run(flags)
+    return starting.run(flags)
 
 
 if __name__ == "__main__":

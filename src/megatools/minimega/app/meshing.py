@@ -11,6 +11,7 @@ from megatools.minimega.app.settings import Settings
 from megatools.minimega.mesh.channel import Channel
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.mesh.engine_process import Started
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.mesh.plan import MeshPlan
@@ -21,7 +22,9 @@ _LAST_PORT = 65532  # streams and enrolment use the ports above
 PEERS_FILE = "peers.json"
 
 
-def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor) -> ZenohMesh:
+def make_mesh(
+    settings: Settings, host: str, store: CredentialStore, supervisor: Supervisor, prepared: Started | None
+) -> ZenohMesh:
     """The mesh of this start, on its way up; this host is a member from `announce` on. Raises InvalidInput."""
     check(settings)
     gate = Gate()
@@ -37,6 +40,7 @@ def make_mesh(settings: Settings, host: str, store: CredentialStore, supervisor:
         hubs=settings.mesh_hubs,
         peers=None if settings.mesh_open else store.directory / PEERS_FILE,
         gate=gate,
+        prepared=prepared,
     )
     plan.check()
     mesh = ZenohMesh(plan, supervisor)

@@ -50,6 +50,7 @@ from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.lang.operation import Handler, Operation
 from megatools.minimega.mesh.clique import ZenohMesh
 from megatools.minimega.mesh.credentials import CredentialStore
+from megatools.minimega.mesh.engine_process import Started
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.operations import handlers as net_handlers
@@ -128,13 +129,15 @@ class Parts:
 
 
 @contextlib.asynccontextmanager
-async def open_parts(settings: Settings, home: Home, control: EndControl, logs: LogControl) -> AsyncGenerator[Parts]:
+async def open_parts(
+    settings: Settings, home: Home, control: EndControl, logs: LogControl, prepared: Started | None
+) -> AsyncGenerator[Parts]:
     """Make all parts; background tasks end with the block."""
     host = facts.host_name()
     journal = Journal(home.journal, host)
     async with Supervisor("minimega") as supervisor:
         credentials = CredentialStore(settings.cluster_dir, host)
-        mesh = make_mesh(settings, host, credentials, supervisor)
+        mesh = make_mesh(settings, host, credentials, supervisor, prepared)
         stack, fleet = _machines(settings, home, journal, supervisor)
         shared = Shared(journal, host)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])

@@ -156,8 +156,11 @@ class CredentialStore:
 
     @property
     def is_member(self) -> bool:
-        """Whether this node has credentials, usable or not."""
-        return (self.directory / NODE_FILE).exists()
+        """Whether this node has credentials, usable or not; no when we may not look."""
+        try:
+            return (self.directory / NODE_FILE).exists()
+        except PermissionError:
+            return False
 
     def save(self, credentials: Credentials) -> None:
         """Become a member, whole or not at all."""

@@ -69,6 +69,7 @@ class EngineKeeper:
         self._plan = plan
         self._owner = owner
         self._engine: EngineProcess | None = None
+        self._prepared = plan.prepared
         self._announced = False
         self._closed = False
         self._address = ""
@@ -115,19 +116,27 @@ class EngineKeeper:
         self._closed = True
         if self._engine is not None:
             await self._engine.end()
+        await self._discard()
+
+    async def _discard(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            await prepared.discard()
 
     async def _live(self) -> str:
         """One engine from start to end, and why it ended; or the time without one."""
         standing = self.standing = self._plan.standings.now()
         if standing.security == "off":
             self.settings, self.trouble = None, standing.detail
+            await self._discard()
             await self._owner.begin(standing, "")
             await self._until(lambda: self._plan.standings.now() != standing)
             return ""
         settings = self.settings = await self._settled()
         host = settings.listen.rpartition(":")[0]
         await self._owner.begin(standing, host.strip("[]"))
-        engine = self._engine = EngineProcess(self._owner.hear, self._wake.set)
+        prepared, self._prepared = self._prepared, None
+        engine = self._engine = EngineProcess(self._owner.hear, self._wake.set, prepared)
         try:
             await engine.start(self._first(standing, settings))
             self.trouble = ""

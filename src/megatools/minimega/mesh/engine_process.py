@@ -1,6 +1,9 @@
 """The daemon's end of an engine process: start it, talk to it, notice its end.
 
-Used by `mesh.clique`. What the process writes on its standard error goes to the log, line by line.
+The first engine of a daemon is started before most of the daemon is loaded (`prepare`): both load at the same time, and
+the mesh is up about when the daemon's socket answers.
+
+Used by `mesh.engine_keeper`. What the process writes on its standard error goes to the log, line by line.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import MegaError, Unavailable
@@ -30,12 +34,63 @@ _GONE = "the mesh engine is gone"
 Hear = Callable[[frames.FromEngine], None]
 
 
+class Started(NamedTuple):
+    """An engine process that waits for its first frame, and our ends: its socket, and what it writes."""
+
+    child: proc.Child
+    channel: socket.socket
+    output: int
+
+    async def discard(self) -> None:
+        """End it; it was not needed."""
+        self.channel.close()
+        os.close(self.output)
+        if await self.child.wait(timeout_s=_END_S) is None:
+            self.child.signal(signal.SIGKILL)
+            await self.child.wait(timeout_s=_END_S)
+
+
+def prepare() -> Started:
+    """Start an engine process at once, before there is an event loop. Raises as `proc.spawn`."""
+    with _ends() as (ours, output, theirs, write):
+        child = proc.spawn(_argv(theirs), stdout=write, stderr=write, pass_fds=[theirs.fileno()])
+    return Started(child, ours, output)
+
+
+async def _prepare_aside() -> Started:
+    """The same while the event loop goes on."""
+    with _ends() as (ours, output, theirs, write):
+        child = await proc.spawn_aside(_argv(theirs), output=write, pass_fds=[theirs.fileno()], then=lambda _: None)
+    return Started(child, ours, output)
+
+
+def _argv(theirs: socket.socket) -> list[str]:
+    return [sys.executable, "-m", _MODULE, str(theirs.fileno())]
+
+
+@contextlib.contextmanager
+def _ends() -> Generator[tuple[socket.socket, int, socket.socket, int]]:
+    """Our socket and the output to read, their socket and the output to write; theirs are closed at the end."""
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        yield ours, read, theirs, write
+    except BaseException:
+        ours.close()
+        os.close(read)
+        raise
+    finally:
+        theirs.close()
+        os.close(write)
+
+
 class EngineProcess(asyncio.Protocol):
     """A running engine; `ended` is set when it is gone."""
 
-    def __init__(self, hear: Hear, when_ended: Callable[[], None]) -> None:
+    def __init__(self, hear: Hear, when_ended: Callable[[], None], prepared: Started | None = None) -> None:
         self._hear = hear
         self._when_ended = when_ended
+        self._prepared = prepared
         self._cutter = frames.Cutter()
         self._transport: asyncio.Transport | None = None
         self._child: proc.Child | None = None
@@ -112,19 +167,8 @@ class EngineProcess(asyncio.Protocol):
 
     async def _spawn(self, first: frames.Open) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe2(os.O_CLOEXEC)
-        try:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            argv = [sys.executable, "-m", _MODULE, str(theirs.fileno())]
-            self._child = await proc.spawn_aside(argv, output=write, pass_fds=[theirs.fileno()], then=lambda _: None)
-        except BaseException:
-            ours.close()
-            os.close(read)
-            raise
-        finally:
-            theirs.close()
-            os.close(write)
+        self._child, ours, read = self._prepared or await _prepare_aside()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         _, self._output = await loop.connect_read_pipe(_Output, os.fdopen(read, "rb", 0))
         await loop.create_unix_connection(lambda: self, sock=ours)
         self.send(first)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from megatools.hostkit import routes
+from megatools.minimega.mesh.engine_process import Started
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.scouting import scouting
 from megatools.minimega.mesh.standing import Standings
@@ -22,7 +23,7 @@ class MeshPlan:
     `broadcast` is a multicast group or a comma list of hosts to begin with; `own_address` is this host's address now
     (empty: none); `lease_s` is how long a silent node counts as there; `hubs` are the names of the nodes that all
     others are clients of (none: everybody knows everybody); `peers` is the file in which nodes met are kept;
-    requests of others pass the `gate`.
+    requests of others pass the `gate`; `prepared` is a process for the first engine.
     """
 
     name: str
@@ -35,6 +36,7 @@ class MeshPlan:
     hubs: tuple[str, ...] = ()
     peers: Path | None = None
     gate: Gate = field(default_factory=Gate)
+    prepared: Started | None = None
 
     def check(self) -> None:
         """Raises InvalidInput for a `broadcast` that is none."""
