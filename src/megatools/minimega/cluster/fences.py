@@ -86,11 +86,15 @@ class Fences:
             except TimeoutError:
                 continue
 
-    async def obey(self) -> None:
-        """Kill and forget the VMs of this host that are fenced. Raises what went wrong."""
+    async def obey(self, namespace: str = "", given_up: Sequence[str] = ()) -> None:
+        """Kill and forget the VMs of this host that are fenced. Raises what went wrong.
+
+        `given_up` are VMs of a namespace that another host knows to be fenced: that may not have come here yet.
+        """
         async with self._obeying:
             for machine in self._fleet.machines():
-                if self._is_fenced(machine.uuid):
+                told = machine.namespace == namespace and machine.uuid in given_up
+                if told or self._is_fenced(machine.uuid):
                     _log.warning('vm "%s" was given up while this host was away: it ends', machine.name)
                     if machine.state in ALIVE:
                         await self._fleet.kill(machine.namespace, machine.uuid)

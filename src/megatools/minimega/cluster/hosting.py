@@ -21,7 +21,7 @@ def handlers(of_vms: Handlers, namespaces: Namespaces, fences: Fences) -> Handle
     async def launch_here(namespace: str, asked: LaunchVms) -> Answer:
         """Fenced VMs are not launched, and not kept when the fence comes meanwhile."""
         await namespaces.enter(namespace, asked.incarnation)
-        await fences.obey()
+        await fences.obey(namespace, asked.given_up)
         fenced = fences.fenced(plan.uuid for plan in asked.plans)
         wanted = tuple(plan for plan in asked.plans if plan.uuid not in fenced)
         answer = await launch(namespace, msgspec.structs.replace(asked, plans=wanted))

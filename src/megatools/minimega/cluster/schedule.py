@@ -221,7 +221,13 @@ class Scheduler:
         connected = {plan.name: plan for plan in await space.connect(plans)}
         incarnation = space.record.incarnation
         launches = {
-            host: LaunchVms(tuple(connected[name] for name in names), self._files, incarnation, problem.caps)
+            host: LaunchVms(
+                tuple(connected[name] for name in names),
+                self._files,
+                incarnation,
+                problem.caps,
+                tuple(self._fences.fenced(there.reports[host].vms)) if host in there.reports else (),
+            )
             for host, names in assigned(placement.hosts).items()
         }
         desk = self.desk(space.name)

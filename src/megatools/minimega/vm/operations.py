@@ -29,14 +29,16 @@ class Refused(msgspec.Struct, frozen=True, omit_defaults=True):
 class LaunchVms(Operation, frozen=True):
     """Launch these VMs, held, within caps besides the host's own.
 
-    `files` is the file directory of the host that planned them, `incarnation` that of the namespace. Done means that
-    each was launched or refused by itself: the answer's data holds those refused.
+    `files` is the file directory of the host that planned them, `incarnation` that of the namespace. `given_up` are the
+    UUIDs of VMs of the namespace here that must end before. Done means that each was launched or refused by itself: the
+    answer's data holds those refused.
     """
 
     plans: tuple[VmPlan, ...]
     files: str = ""
     incarnation: str = ""
     caps: Caps = NO_CAPS
+    given_up: tuple[str, ...] = ()
 
     @staticmethod
     def answer(refused: Sequence[Refused]) -> Answer:

@@ -13,7 +13,8 @@ KN = ("kn1", "kn2", "kn3")
 async def lab(daemon: Daemon, *lines: str) -> None:
     """Run lines in namespace `lab`; none may fail."""
     for line in lines:
-        assert await daemon.errors(line, "lab") == [], line
+        errors = await daemon.errors(line, "lab")
+        assert not errors, (line, errors)
 
 
 async def rows(daemon: Daemon, line: str) -> list[list[str]]:
