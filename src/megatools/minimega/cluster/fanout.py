@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, Union
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidInput, ProtocolError
+from megatools.hostkit.errors import InvalidInput, MegaError, ProtocolError, chain_text, hint_of
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.cluster import wire
 from megatools.minimega.cluster.calling import Parts, Patience, Voice, ask, working
@@ -125,8 +125,17 @@ class MeshHosts:
                     result = _result(arrival)
                     known = arrival.host in self._hosts_of(request.namespace)
                     if self._later is not None and known and result.outcome is Outcome.LOST:
-                        result = await self._later.postponed(request, result)
+                        result = await _postponed(self._later, request, result)
                     yield result
+
+
+async def _postponed(later: Later, request: Request, lost: HostResult) -> HostResult:
+    """The result for a host that was lost; that it cannot be kept here what was asked of it does not concern others."""
+    try:
+        return await later.postponed(request, lost)
+    except MegaError as error:
+        text = f"{lost.error}; what it was asked cannot be kept for it: {chain_text(error)}"
+        return HostResult(lost.host, Outcome.ERROR, error=text, hint=hint_of(error), kind=type(error).__name__)
 
 
 def _result(arrival: Arrival) -> HostResult:

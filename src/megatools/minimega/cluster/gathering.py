@@ -1,7 +1,8 @@
 """Answers of many hosts put together while they come: those that come together are shown together, late ones later.
 
 Used where answers become response groups (`commands.services`, `sending`). Nobody waits for a slow host to see what
-the quick ones said: after a moment without news, what is there is shown.
+the quick ones said: after a moment without news, what is there is shown. That moment is as long as the quick ones took,
+within limits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TypeVar
 
 from megatools.hostkit.upcoming import END, End, Upcoming
 
-QUIET_S = 0.25
+QUIET_S, LONGEST_QUIET_S = 0.05, 0.25
 LONGEST_S = 1.0
 _AHEAD = 64
 T = TypeVar("T")
@@ -27,21 +28,21 @@ async def together(*many: AsyncIterator[T]) -> AsyncGenerator[T, None]:
                 yield one
         return
     arrived: asyncio.Queue[T | Exception | End] = asyncio.Queue(_AHEAD)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_hand_on(items, arrived)) for items in many]
-        try:
-            left = len(tasks)
-            while left:
-                item = await arrived.get()
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, End):
-                    left -= 1
-                else:
-                    yield item
-        finally:
-            for task in tasks:
-                task.cancel()
+    tasks = [asyncio.create_task(_hand_on(items, arrived)) for items in many]  # a group would wrap what is raised
+    try:
+        left = len(tasks)
+        while left:
+            item = await arrived.get()
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, End):
+                left -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _closable(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
@@ -58,8 +59,9 @@ async def _closable(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
 async def _hand_on(items: AsyncIterator[T], arrived: asyncio.Queue[T | Exception | End]) -> None:
     """A failure is handed on too: it belongs to the one who takes the items."""
     try:
-        async for item in items:
-            await arrived.put(item)
+        async with aclosing(_closable(items)) as closed:
+            async for item in closed:
+                await arrived.put(item)
     except Exception as error:  # noqa: BLE001 - raised again by the one who takes the items
         await arrived.put(error)
     else:
@@ -69,11 +71,11 @@ async def _hand_on(items: AsyncIterator[T], arrived: asyncio.Queue[T | Exception
 async def batches(items: AsyncIterator[T], *, quiet_s: float = QUIET_S) -> AsyncGenerator[list[T], None]:
     """The items in lists, never empty: all that came until a moment without news, a longer while, or the end."""
     held: list[T] = []
-    clock = _Clock()
+    asked, first = _Clock(), _Clock()
     async with aclosing(Upcoming(items)) as upcoming:
         while True:
             try:
-                item = await upcoming.next(clock.left_s(quiet_s) if held else None)
+                item = await upcoming.next(first.left_s(quiet_s) if held else None)
             except TimeoutError:
                 yield held
                 held = []
@@ -81,19 +83,24 @@ async def batches(items: AsyncIterator[T], *, quiet_s: float = QUIET_S) -> Async
             if item is END:
                 break
             if not held:
-                clock = _Clock()
+                first = _Clock()
+                quiet_s = min(max(quiet_s, asked.passed_s()), max(quiet_s, LONGEST_QUIET_S))
             held.append(item)
     if held:
         yield held
 
 
 class _Clock:
-    """How long something has been held back."""
+    """How long ago something was."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
 
     def left_s(self, quiet_s: float) -> float:
-        """How long to wait for more."""
-        return max(0.0, min(quiet_s, self._since + LONGEST_S - self._loop.time()))
+        """How long to wait for more, when the first came then."""
+        return max(0.0, min(quiet_s, LONGEST_S - self.passed_s()))
+
+    def passed_s(self) -> float:
+        """How long."""
+        return self._loop.time() - self._since

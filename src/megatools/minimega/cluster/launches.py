@@ -7,11 +7,13 @@ Used by `schedule`. A VM is lost when its host was, with nothing known of how fa
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
+from megatools.hostkit.errors import MegaError, chain_text
 from megatools.hostkit.ranges import compress
 from megatools.minimega.cluster import arrivals
 from megatools.minimega.cluster.demands import natural
@@ -21,6 +23,7 @@ from megatools.minimega.lang.operation import HostResult, Outcome, Request
 from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.plan import VmPlan
 
+_log = logging.getLogger(__name__)
 _NAMED = 8  # busy hosts that progress names
 
 
@@ -33,13 +36,14 @@ class Fate(StrEnum):
 
 
 class VmEnd(msgspec.Struct, frozen=True):
-    """The end of one VM's launch."""
+    """The end of one VM's launch; `unsettled` says why it could not be noted here."""
 
     plan: VmPlan
     host: str
     fate: Fate
     error: str = ""
     hint: str = ""
+    unsettled: str = ""
 
 
 async def launch_over(
@@ -51,7 +55,7 @@ async def launch_over(
 ) -> list[VmEnd]:
     """Carry out the launch of each host; returns all ends in the order of hosts.
 
-    `settle` is awaited with each host's ends as they come.
+    `settle` is awaited with each host's ends as they come; what it raises for one host ends no other's launch.
     """
     ends: dict[str, Sequence[VmEnd]] = {}
     progress = _Progress(launches, tell)
@@ -59,12 +63,18 @@ async def launch_over(
     async def one(host: str, launch: LaunchVms) -> None:
         [result] = await hosts.run(Request(namespace, launch, (host,)))
         ends[host] = _ends(result, launch.plans)
-        await settle(host, ends[host])
+        try:
+            await settle(host, ends[host])
+        except MegaError as error:
+            _log.error("the end of the launch on %s is not noted: %s", host, chain_text(error))
+            ends[host] = [msgspec.structs.replace(end, unsettled=chain_text(error)) for end in ends[host]]
         progress.ended(host)
 
-    async with arrivals.told(hosts, namespace, progress.busy, tell), asyncio.TaskGroup() as group:
-        for host, launch in launches.items():
-            group.create_task(one(host, launch))
+    async with arrivals.told(hosts, namespace, progress.busy, tell):
+        tasks = (one(host, launch) for host, launch in launches.items())
+        bugs = [error for error in await asyncio.gather(*tasks, return_exceptions=True) if error is not None]
+    if bugs:
+        raise bugs[0]
     return [end for host in launches for end in ends[host]]
 
 

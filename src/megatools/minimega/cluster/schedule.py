@@ -276,7 +276,10 @@ def _told(end: VmEnd) -> VmEnd:
     """An end in words for the user."""
     if end.fate is not Fate.LOST:
         return end
-    if end.plan.config.uuid:
+    if end.unsettled:
+        error = f"{end.error}; it cannot be given up, for this host cannot write that down: {end.unsettled}"
+        hint = f"it may run on {end.host}: look there before it is launched again"
+    elif end.plan.config.uuid:
         error, hint = f"{end.error}; it was given up, and not queued again for its UUID was set", "clear vm config uuid"
     else:
         error, hint = f"{end.error}; it was given up and is queued again", "`vm launch` launches the queue"

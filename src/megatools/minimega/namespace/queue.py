@@ -79,8 +79,8 @@ class Queue:
         """Put VMs at the end."""
         added = [QueuedVm(plan, self._next + at, note=note) for at, plan in enumerate(plans)]
         self._next += len(added)
-        self._vms.update({queued.plan.uuid: queued for queued in added})
         await self._journal.write(*(self._put(queued) for queued in added))
+        self._vms.update({queued.plan.uuid: queued for queued in added})
 
     def begun(self) -> Sequence[VmPlan]:
         """Those whose launch was begun and never settled."""
@@ -104,8 +104,10 @@ class Queue:
 
     async def remove(self, uuids: Iterable[str]) -> None:
         """Take VMs out, if they are there."""
-        gone = [uuid for uuid in uuids if self._vms.pop(uuid, None) is not None]
+        gone = [uuid for uuid in uuids if uuid in self._vms]
         await self._journal.write(*(Delete(KIND, uuid) for uuid in gone))
+        for uuid in gone:
+            self._vms.pop(uuid, None)
 
     # ---- show
 

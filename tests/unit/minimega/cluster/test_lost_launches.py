@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from megatools.hostkit import facts
+from megatools.hostkit.errors import Unavailable
 from megatools.minimega.cluster.fences import KEPT_S, KIND, Fence
 from megatools.minimega.lang.operation import Request
 from megatools.minimega.mesh.memory import MemoryNetwork
 from megatools.minimega.vm.operations import LaunchVms
 from tests.unit.minimega.cluster.daemons import Daemon, daemons
 from tests.unit.minimega.cluster.labs import KN, lab, rows, until, where
+from tests.unit.minimega.state.full_disk import full_disk
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +127,34 @@ async def test_old_fences_are_removed_by_the_host_they_are_for_and_those_of_nobo
         await until(lambda: not kn1.agreement.fences.fenced(["old"]))
         left = {entry.id for entry in shared.entries(KIND) if not entry.removed}
         assert left == {"new", "theirs", "nobody's new"}
+
+
+async def test_what_cannot_be_written_down_of_one_host_hides_no_end_of_the_others(tmp_path: Path) -> None:
+    async with daemons(tmp_path, *KN, agreeing=True) as (network, (kn1, kn2, kn3)):
+        kn2.backend.held["b"], kn3.backend.held["c"] = asyncio.Event(), asyncio.Event()
+        kn3.backend.failures["launch", "c"] = Unavailable("no such kernel")
+        launch = asyncio.create_task(kn1.errors("vm launch kvm a,b,c", "lab"))
+        await until(lambda: "b" in kn2.fleet.names("lab") and "c" in kn3.fleet.names("lab"))
+        await until(lambda: "a" in where(kn1))
+        with full_disk(kn1.fleet._journal):
+            network.partition(["kn1", "kn3"], ["kn2"])
+            for _ in range(100):
+                await asyncio.sleep(0)
+            kn3.backend.held["c"].set()
+            [(_, lost), other] = await launch
+        assert lost.endswith("it cannot be given up, for this host cannot write that down: cannot write the journal")
+        assert other == ("kn3", "c: no such kernel")
+        assert await rows(kn1, "ns queue list") == [], "it may run there"
+        network.heal()
+        kn2.backend.held["b"].set()
+        await until(lambda: where(kn1, kn2) == {"a": "kn1", "b": "kn2"})
+
+
+async def test_what_cannot_be_kept_for_a_host_that_is_away_is_said_beside_what_the_others_did(tmp_path: Path) -> None:
+    async with daemons(tmp_path, *KN, agreeing=True) as (network, (kn1, _kn2, _kn3)):
+        await lab(kn1, "vm launch kvm a,b,c")
+        network.partition(["kn1", "kn3"], ["kn2"])
+        with full_disk(kn1.fleet._journal):
+            [(host, error)] = await kn1.errors("vm tag b,c owner me", "lab")
+        assert host == "kn2"
+        assert "what it was asked cannot be kept for it: cannot write the journal" in error
