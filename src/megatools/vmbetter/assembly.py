@@ -212,10 +212,14 @@ class Assembly:
 class FinishedTree:
     """A base with a layer over it, as targets read it; whole tars are made when first asked for."""
 
-    def __init__(self, cache: Cache, base: Entry, layer: Layer | None, workspace: Path) -> None:
+    def __init__(
+        self, cache: Cache, base: Entry, layer: Layer | None, workspace: Path, *, use_cache: bool = True
+    ) -> None:
         self._cache = cache
         self._base = base
         self._workspace = workspace
+        self._use_cache = use_cache
+        self._made: set[str] = set()  # what this build has made itself
         self.layer = layer
 
     def tar(self) -> Path:
@@ -238,9 +242,10 @@ class FinishedTree:
     def of_base(self, identity: object, make: Callable[[Path], Path]) -> Path:
         """A file that depends on the packages' tree and `identity` alone: from the cache, or made (given the tar)."""
         key = key_of("derived", self._base.files["tree.tar.zst"].sha256, identity)
-        entry = self._cache.find("derived", key)
+        entry = self._cache.find("derived", key) if self._use_cache or key in self._made else None
         if entry is None:
             entry = self._cache.publish("derived", key, {"file": make(self.base_tar())})
+            self._made.add(key)
         return self._cache.verified(entry, "file")
 
 

@@ -134,7 +134,7 @@ class _Build:
             else:
                 base = assembly.base()
                 tree_key, layer = assembly.finished(base)
-                finished = FinishedTree(self._cache, base, layer, workspace)
+                finished = FinishedTree(self._cache, base, layer, workspace, use_cache=self._asked.use_cache)
             entries = [self._image(target, finished, tree_key, assembly.epoch, workspace) for target in targets]
             with Delivery(output_dir) as delivery:
                 delivered = self._hand_over(targets, entries, delivery, name)

@@ -9,7 +9,8 @@ from megatools.hostkit.bootstrap.apt import Offer
 from megatools.hostkit.errors import Corrupt
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan
-from megatools.vmbetter.cache import Cache
+from megatools.vmbetter.assembly import FinishedTree
+from megatools.vmbetter.cache import Cache, Entry, Stored
 from megatools.vmbetter.lock import Lock
 from megatools.vmbetter.stages import overlays
 
@@ -88,6 +89,23 @@ def test_the_cache_gives_back_whole_entries_and_drops_damaged_ones(tmp_path) -> 
         published(cache, "one")
         Path(entry.folder, "f").write_text("longer")
         assert cache.find("kind", "key") is None
+
+
+def test_a_build_without_the_cache_makes_what_is_derived_anew_but_only_once(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make(tar: Path) -> Path:
+        made.append(tar.name)
+        (tar.parent / "file").write_text(f"{len(made)}")
+        return tar.parent / "file"
+
+    cache = Cache(tmp_path)
+    base = Entry(str(tmp_path), {"tree.tar.zst": Stored(1, "of the tree")})
+    with cache.held(print), cache.workspace() as workspace:
+        (workspace / "base.tar").write_text("")
+        trees = [FinishedTree(cache, base, None, workspace, use_cache=use) for use in (True, True, False, False)]
+        read = [tree.of_base("segment", make).read_text() for tree in (*trees, trees[-1])]
+    assert read == ["1", "1", "2", "3", "3"]
 
 
 def test_leftovers_of_a_dead_build_are_cleared(tmp_path) -> None:
