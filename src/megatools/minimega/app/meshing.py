@@ -16,6 +16,7 @@ from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled, Standings
+from megatools.minimega.web.everywhere import VMS
 
 _LEASES_S = (1.0, 3600.0)
 _LAST_PORT = 65532  # streams and enrolment use the ports above
@@ -41,6 +42,7 @@ def make_mesh(
         peers=None if settings.mesh_open else store.directory / PEERS_FILE,
         gate=gate,
         prepared=prepared,
+        renewed=frozenset((VMS,)),
     )
     plan.check()
     mesh = ZenohMesh(plan, supervisor)

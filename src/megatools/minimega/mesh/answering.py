@@ -34,9 +34,17 @@ Send = Callable[[Answer], None]
 class Answering:
     """Serves requests of other nodes."""
 
-    def __init__(self, own: str, supervisor: Supervisor, send: Send, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        own: str,
+        supervisor: Supervisor,
+        send: Send,
+        gate: Gate | None = None,
+        renewed: frozenset[str] = frozenset(),
+    ) -> None:
         self._own = own
         self._gate = gate or Gate()
+        self._renewed = renewed
         self.trust: Trust = Claimed()
         self._supervisor = supervisor
         self._send = send
@@ -49,8 +57,8 @@ class Answering:
 
     @property
     def busy(self) -> bool:
-        """Whether requests run."""
-        return bool(self._running)
+        """Whether requests run that would be missed, and not only begun again."""
+        return any(not outgoing.renewed for _, outgoing in self._running.values())
 
     def asked(self, query: int, payload: bytes) -> None:
         """The engine heard a request."""
@@ -99,6 +107,7 @@ class Answering:
             self._send(Answer(query, request.caller, _end(None), last=True))
             return
         outgoing = Outgoing(query, request.caller, self._send)
+        outgoing.renewed = request.service in self._renewed
         self._outgoing[query] = outgoing
         key = (request.caller, request.run, request.serial)
         task = self._supervisor.start(f"answer {request.service}", self._serve(outgoing, request, caller, prove))
@@ -164,6 +173,7 @@ class Outgoing:
     """The answer to one query on its way out."""
 
     def __init__(self, query: int, lane: str, send: Send) -> None:
+        self.renewed = False
         self._query = query
         self._lane = lane
         self._send = send

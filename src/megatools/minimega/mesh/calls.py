@@ -41,6 +41,8 @@ class Call:
         self.targets = dict(targets)
         self._waiting = {name: _Target(identity) for name, identity in targets.items()}
         self._names = {identity: name for name, identity in targets.items()}
+        self.renewed = False
+        """Whether it is begun again when it breaks off, so that nothing is lost then."""
         self._queue: asyncio.Queue[Arrival] = asyncio.Queue()
         self._bytes = 0
 

@@ -54,7 +54,7 @@ class ZenohMesh:
         self._plan = plan
         self._supervisor = supervisor
         self._membership = Membership(plan.name)
-        self._answering = Answering(plan.name, supervisor, self._send, plan.gate)
+        self._answering = Answering(plan.name, supervisor, self._send, plan.gate, plan.renewed)
         self._keeper = EngineKeeper(plan, self)
         self._contacts = Contacts(plan, self._keeper, self._membership, supervisor, self)
         self._answering.internal[wire.HANGUP] = self._contacts.heard
@@ -139,6 +139,7 @@ class ZenohMesh:
             else:
                 asked[name] = found[0].id
         call = self._calls[number] = Call(asked)
+        call.renewed = service in self._plan.renewed
         for refusal in refused:
             call.refuse(refusal)
         if self.name in asked:
@@ -260,8 +261,8 @@ class ZenohMesh:
             self._beside.channel.listen(host, self._plan.port + SIDE_PORT)
 
     def busy(self) -> bool:
-        """Whether calls run."""
-        return bool(self._calls or self._answering.busy)
+        """Whether calls run that would be missed."""
+        return any(not call.renewed for call in self._calls.values()) or self._answering.busy
 
     def linked(self) -> bool:
         """Whether there is a connection to anybody."""

@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 _HEALTHY_S = 30.0
-_QUIET_S = 3.0
+_QUIET_S = 1.0  # a command may be several calls, one after another
+_EAGER_S = 60.0
 _TEST_EVERY_S, _TEST_S = 10.0, 5.0
 _STRIKES = 3
 _HUBLESS_S = 2.0
@@ -50,7 +51,7 @@ class Owner(Protocol):
         ...
 
     def busy(self) -> bool:
-        """Whether calls run that a new engine would lose."""
+        """Whether calls run that a new engine would lose, and that would be missed."""
         ...
 
     def linked(self) -> bool:
@@ -165,7 +166,7 @@ class EngineKeeper:
                 if engine.ended.is_set():
                     return "the mesh engine ended by itself; it is started again"
                 now = self._plan.standings.now()
-                if dataclasses.replace(now, denied=self.standing.denied) == self.standing != now:
+                if self._is_but_denied(now):
                     await self._deny(engine, now)
                 if now == self.standing and self._settings() == settings:
                     return "the hub was lost; looking for another one"
@@ -180,12 +181,33 @@ class EngineKeeper:
         changed = self._plan.standings.now() != self.standing or self._settings() != settings
         return engine.ended.is_set() or changed or now - self._linked_s > _HUBLESS_S
 
+    def _is_but_denied(self, now: Standing) -> bool:
+        return dataclasses.replace(now, denied=self.standing.denied) == self.standing != now
+
     async def _deny(self, engine: EngineProcess, now: Standing) -> None:
-        """Cut off those whose certificates count no more; the engine that refuses them starts when it is quiet."""
+        """Cut off those whose certificates count no more, and return when an engine may start that never takes them.
+
+        This one cuts them again each time they come. So it stays as long as there are calls, which must not fail for
+        this: a quiet moment is waited for, at first one of some length, in the end any, and for as long as it takes.
+        """
+        loop = asyncio.get_running_loop()
+        began = last_busy = loop.time()
         engine.send(frames.Deny(now.denied))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_QUIET_S):
-                await self._until(lambda: engine.ended.is_set() or not self._owner.busy(), every_s=0.1)
+
+        def may_end() -> bool:
+            nonlocal now, last_busy
+            latest = self._plan.standings.now()
+            if engine.ended.is_set() or not self._is_but_denied(latest):
+                return True
+            if latest != now:
+                now = latest
+                engine.send(frames.Deny(now.denied))
+            if self._owner.busy():
+                last_busy = loop.time()
+                return False
+            return loop.time() - last_busy > _QUIET_S or loop.time() - began > _EAGER_S
+
+        await self._until(may_end, every_s=0.1)
 
     async def _until(self, condition: Callable[[], bool], every_s: float = _LOOK_S) -> None:
         while not condition():

@@ -23,7 +23,8 @@ class MeshPlan:
     `broadcast` is a multicast group or a comma list of hosts to begin with; `own_address` is this host's address now
     (empty: none); `lease_s` is how long a silent node counts as there; `hubs` are the names of the nodes that all
     others are clients of (none: everybody knows everybody); `peers` is the file in which nodes met are kept;
-    requests of others pass the `gate`; `prepared` is a process for the first engine.
+    requests of others pass the `gate`; `prepared` is a process for the first engine; calls of `renewed` services are
+    begun again, when they break, by who made them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MeshPlan:
     peers: Path | None = None
     gate: Gate = field(default_factory=Gate)
     prepared: Started | None = None
+    renewed: frozenset[str] = frozenset()
 
     def check(self) -> None:
         """Raises InvalidInput for a `broadcast` that is none."""
