@@ -13,7 +13,7 @@ from megatools.minimega.mesh.issuing import Authority, found_cluster
 from megatools.minimega.mesh.mesh import Ending
 from tests.support.mesh_conformance import asked, ends, sees, until
 from tests.support.mesh_node import MeshNode
-from tests.support.mesh_site import Site, mesh_site
+from tests.support.mesh_site import ENGINE, Site, mesh_site
 from tests.support.requires import requires
 
 pytestmark = [pytest.mark.root, pytest.mark.anyio, requires("ip", "unshare")]
@@ -73,15 +73,24 @@ async def test_the_revoked_are_cut_off_and_stay_out() -> None:
         authority = await site.start_cluster()
         one, two, three = site.nodes
         started = asyncio.get_running_loop().time()
+        before = {name: site.engine(name) for name in ("kn1", "kn2")}
         await _revoke(site, authority, "kn3", [one, two])
         await sees(three)
         assert asyncio.get_running_loop().time() - started < 5, "must be true at the end, 3"
         assert ends(await asked(three, ["kn1"], "note")) == {"kn1": Ending.LOST}
+
+        async def replaced() -> bool:
+            pids = {name: site.host(name).pids(ENGINE) for name in before}
+            return all(pids[name] and before[name] not in pids[name] for name in before)
+
+        await until(replaced)
         await sees(one, "kn2")
         await sees(two, "kn1")
-        before = len(three.events)
+        for node in (one, two):
+            assert node.events.count(("kn3", True)) == 1, "it came again while the old engines were there"
+        told = len(three.events)
         await asyncio.gather(_stays(one, "kn2"), _stays(two, "kn1"))
-        assert three.events[before:] == [], "it was told of a member"
+        assert three.events[told:] == [], "it was told of a member"
         assert ends(await asked(one, ["kn2"], "echo")) == {"kn2": Ending.DONE}
         await site.crash("kn3")
         await site.restart("kn3")

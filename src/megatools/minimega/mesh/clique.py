@@ -67,6 +67,7 @@ class ZenohMesh:
         self._queues: set[asyncio.Queue[MemberEvent | None]] = set()
         self._links: dict[tuple[str, str, str], frames.LinkSeen] = {}
         plan.standings.listen(self._beside.check)
+        plan.standings.listen(self._shun_soon)
 
     @property
     def gate(self) -> Gate:
@@ -257,8 +258,17 @@ class ZenohMesh:
         if not standing.is_but_for_revocations(self._standing):
             await self._beside.replace(standing.make_channel())
         self._standing = standing
+        self._shun()
         if host:
             self._beside.channel.listen(host, self._plan.port + SIDE_PORT)
+
+    def _shun_soon(self) -> None:
+        # Not at once: who is revoked is told so, by whoever revokes it, before it is no member any more.
+        asyncio.get_running_loop().call_soon(self._shun)
+
+    def _shun(self) -> None:
+        """Nodes whose certificates count no more are no members, though the engine may meet them yet."""
+        self.tell(self._membership.deny(self._plan.standings.now().denied))
 
     def busy(self) -> bool:
         """Whether calls run that would be missed."""

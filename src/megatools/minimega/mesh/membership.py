@@ -1,7 +1,8 @@
 """Who is in the mesh, from signs of life: pure.
 
 `mesh.clique` feeds it tokens and links. A name that several engines claim belongs to none of them (`doubled`); a
-token whose name is not the one its certificate proves, and nodes kept away from, are not members.
+token whose name is not the one its certificate proves, or whose certificate counts no more, and nodes kept away from,
+are not members.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Membership:
         self._tokens: dict[str, Member] = {}  # by the engine's id
         self._proven: dict[str, str] = {}  # the common name an engine proved, by its id
         self._hidden: Collection[str] = frozenset()  # names, and ids
+        self._denied: frozenset[str] = frozenset()  # common names
         self._shown: dict[str, Member] = {}
 
     def members(self) -> Sequence[Member]:
@@ -55,6 +57,11 @@ class Membership:
     def hide(self, names: Collection[str], identities: Collection[str] = ()) -> Sequence[MemberEvent]:
         """From now on nodes of these names, and engines with these ids, are no members."""
         self._hidden = frozenset((*names, *identities))
+        return self._changes()
+
+    def deny(self, common_names: Collection[str]) -> Sequence[MemberEvent]:
+        """From now on engines that proved one of these names are no members."""
+        self._denied = frozenset(common_names)
         return self._changes()
 
     def all_called(self, name: str) -> Sequence[Member]:
@@ -94,4 +101,4 @@ class Membership:
         common_name = self._proven.get(member.id)
         if common_name is None:
             return not self.must_prove
-        return is_common_name_of(common_name, member.name)
+        return common_name not in self._denied and is_common_name_of(common_name, member.name)

@@ -49,3 +49,14 @@ def test_the_hidden_are_no_members():
     assert membership.hide((), {"a"}) == []
     assert [event.joined for event in membership.hide(())] == [True]
     assert [event.joined for event in membership.clear()] == [False]
+
+
+def test_an_engine_that_proved_what_counts_no_more_is_no_member():
+    membership = Membership("me", must_prove=True)
+    membership.proved("a", "kn1#1f")
+    membership.came(_member("kn1", "a"))
+    assert membership.deny({"kn1#1f"}) == [MemberEvent(_member("kn1", "a"), joined=False)]
+    membership.went("a")
+    assert membership.came(_member("kn1", "a")) == []
+    membership.proved("b", "kn1#2e")  # enrolled again
+    assert membership.came(_member("kn1", "b")) == [MemberEvent(_member("kn1", "b"), joined=True)]
