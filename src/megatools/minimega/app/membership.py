@@ -5,6 +5,7 @@ from __future__ import annotations
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.app.agreement import Agreement
 from megatools.minimega.app.settings import Settings
+from megatools.minimega.cluster import fanout, sending
 from megatools.minimega.cluster.enrolling import ClusterControl
 from megatools.minimega.cluster.roll import Roll
 from megatools.minimega.mesh.clique import ZenohMesh
@@ -17,6 +18,7 @@ def make_cluster(
     settings: Settings, store: CredentialStore, mesh: ZenohMesh, agreement: Agreement, supervisor: Supervisor
 ) -> ClusterControl:
     """What the commands `cluster ...` reach; to be started once shared records are there."""
+    mesh.gate.patient = frozenset((fanout.SERVICE, sending.SERVICE))
     roll = Roll(store, agreement.shared)
     enrolment = Enrolment(store, supervisor, address=settings.own_address, mesh_port=settings.port)
     revocations = Revocations(mesh, store, supervisor, mesh.gate)

@@ -16,6 +16,8 @@ class Gate:
         self.keeper: Admission | None = None
         self.free: frozenset[str] = frozenset()
         """Services that are served without waiting: those that the keeper itself waits for."""
+        self.patient: frozenset[str] = frozenset()
+        """Services whose callers are told, by empty parts, that this node lives while they wait."""
 
     async def passed(self, caller: str, service: str = "") -> bool:
         """Wait until a node may be served; whether that took any time."""
