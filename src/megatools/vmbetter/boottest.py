@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from megatools.hostkit import proc
+from megatools.hostkit.bootstrap.sandbox import tied
 from megatools.hostkit.errors import CommandFailed, InvalidInput, NotFound
 from megatools.hostkit.qemu import probe
 
@@ -111,11 +112,11 @@ def boot(machine: Machine, *, memory_mib: int, marker: str = MARKER, timeout_s: 
 
 @contextlib.contextmanager
 def _console(words: list[str]) -> Generator[int]:
-    """Run a QEMU; the descriptor of its serial line; ended afterwards."""
+    """Run a QEMU; the descriptor of its serial line; ended afterwards, and with us."""
     reading, writing = os.pipe()
     try:
         try:
-            child = proc.spawn(words, stdout=writing, stderr=writing)
+            child = proc.spawn(tied(words), stdout=writing, stderr=writing)
         finally:
             os.close(writing)
         try:

@@ -1,11 +1,15 @@
 """Images of every kind, made and booted: disks and ISO images on BIOS and UEFI, root filesystems looked into."""
 
+import contextlib
 import json
 import os
 import stat
 import struct
 import subprocess
+import sys
 import tarfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +78,37 @@ def test_a_guest_that_does_not_come_up_is_told_with_its_last_lines(tmp_path: Pat
     (machine,) = boottest.machines(files)
     with pytest.raises(CommandFailed, match=r'(?s)boot test failed: the initrd says "Kernel panic.*after saying'):
         boottest.boot(machine, memory_mib=512, timeout_s=600)
+
+
+BOOT = """
+from megatools.vmbetter import boottest
+boottest.boot(boottest.Machine("nothing", ("-name", "MARK")), memory_mib=64)
+"""
+
+
+def test_a_boot_test_that_is_killed_leaves_no_machine(tmp_path: Path) -> None:
+    mark = tmp_path.name.encode()
+    words = [sys.executable, "-c", BOOT.replace("MARK", tmp_path.name)]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}) as testing:
+        until(lambda: any(words[0].startswith(b"qemu") and mark in words for words in commands()), "no machine")
+        testing.kill()
+    until(lambda: not any(mark in words for words in commands()), "the machine still runs")
+
+
+def commands() -> list[list[bytes]]:
+    """The command lines of all processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.append(path.read_bytes().split(b"\0"))
+    return found
+
+
+def until(holds: Callable[[], bool], message: str) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, message
+        time.sleep(0.05)
 
 
 # a small system with what an ISO needs to be live; `marked` is of the overlay, `set` of the tree itself

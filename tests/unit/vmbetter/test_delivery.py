@@ -52,6 +52,32 @@ def test_an_error_before_the_end_changes_nothing(place: Path, tmp_path: Path) ->
     assert names(place) == {"x.a"}
 
 
+@pytest.mark.parametrize("fails", [0, 1, 2, 3, 4])
+def test_a_move_that_fails_undoes_those_before(place: Path, tmp_path: Path, fails: int) -> None:
+    (place / "x.kernel").write_text("old")
+    (place / "elsewhere").write_text("linked")
+    (place / "x.link").symlink_to("elsewhere")
+    (place / "x_rootfs").mkdir()
+    (place / "x_rootfs/in").write_text("old")
+    before = names(place)
+    with pytest.raises(Unavailable, match=r'cannot write ".*x[._]'), Delivery(place) as delivery:
+        delivery.file(source(tmp_path, "new"), "x.kernel")
+        delivery.file(source(tmp_path, "new"), "x.link")
+        aside, _ = delivery.folder("x_rootfs")
+        aside.mkdir()
+        delivery.file(source(tmp_path, "new"), "x.first")
+        delivery.data(b"new", place / "x.last")
+        made = sorted(place.glob(".*"), key=lambda path: path.stat().st_mtime_ns)
+        lost = made[fails]
+        lost.rmdir() if lost.is_dir() else lost.unlink()
+        delivery.put()
+    assert names(place) == before
+    assert (place / "x.kernel").read_text() == "old"
+    assert (place / "x.link").is_symlink()
+    assert (place / "elsewhere").read_text() == "linked"
+    assert (place / "x_rootfs/in").read_text() == "old"
+
+
 def test_a_folder_replaces_the_one_before(place: Path) -> None:
     for text in ("one", "two"):
         with Delivery(place) as delivery:
@@ -68,10 +94,12 @@ def test_what_dead_builds_left_aside_goes_and_what_living_ones_have_stays(place:
     (place / ".x.a.new-1").write_text("alive")
     (place / ".x_rootfs.old").mkdir()
     (place / ".x_rootfs.old/in").write_text("moved away, then killed")
+    (place / ".x.a.old").write_text("moved away where there are no hard links")
     with Delivery(place) as delivery:
         delivery.file(source(tmp_path, "new"), "x.a")
         delivery.folder("x_rootfs")
-    assert names(place) == {".x.a.new-1", "x_rootfs"}
+    assert names(place) == {".x.a.new-1", "x.a", "x_rootfs"}
+    assert (place / "x.a").read_text() == "moved away where there are no hard links"
     assert (place / "x_rootfs/in").exists()
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from megatools.hostkit import proc
 from megatools.hostkit.bootstrap import debs
-from megatools.hostkit.bootstrap.sandbox import follow
+from megatools.hostkit.bootstrap.sandbox import follow, tied
 from megatools.hostkit.bootstrap.sources import Archive
 from megatools.hostkit.errors import (
     CommandFailed,
@@ -166,8 +166,9 @@ class Apt:
             said.append(text)
             line(text)
 
-        command = ["apt-get", "-q", *words]
-        if follow(command, keep, timeout_s=timeout_s, env=self._environment, directory=directory) != 0:
+        command = tied(["apt-get", "-q", *words])
+        status = follow(command, keep, timeout_s=timeout_s, env=self._environment, directory=directory, name="apt-get")
+        if status != 0:
             raise self._reason(said)
         return said
 

@@ -70,7 +70,13 @@ def bootstrap(
 
     environment = {"INITRD": "No", "SOURCE_DATE_EPOCH": str(request.epoch), "DEBIAN_FRONTEND": "noninteractive"}
     if (
-        follow(contained(argv(request, tree, repository, names, extra)), keep, timeout_s=timeout_s, env=environment)
+        follow(
+            contained(argv(request, tree, repository, names, extra)),
+            keep,
+            timeout_s=timeout_s,
+            env=environment,
+            name="debootstrap",
+        )
         != 0
     ):
         log = tree / "debootstrap/debootstrap.log"

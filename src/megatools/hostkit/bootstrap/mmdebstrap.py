@@ -121,7 +121,7 @@ def bootstrap(
             said.append(text)
             line(text)
 
-        if follow(contained(words), keep, timeout_s=timeout_s, env=environment) == 0:
+        if follow(contained(words), keep, timeout_s=timeout_s, env=environment, name="mmdebstrap") == 0:
             return
         if not any(tells_no_space(text) for text in said):
             raise CommandFailed(failure(said, "mmdebstrap"))

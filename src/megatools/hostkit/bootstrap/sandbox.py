@@ -33,7 +33,12 @@ def is_rootless() -> bool:
 
 def contained(command: list[str]) -> list[str]:
     """The command with its own processes and mounts, all of which end with it, and with us; root inside."""
-    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _WITH_PARENT, str(os.getpid()), *separated(command)]
+    return tied(separated(command))
+
+
+def tied(command: list[str]) -> list[str]:
+    """The command so that the kernel kills it when this process (the thread that starts it) ends, however it ends."""
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _WITH_PARENT, str(os.getpid()), *command]
 
 
 def separated(command: list[str]) -> list[str]:
@@ -98,11 +103,15 @@ def follow(
     timeout_s: float,
     env: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    name: str = "",
 ) -> int:
     """Run a program, handing on each line of its output and errors as it comes; the exit status.
 
+    `name` is what errors call it, if that is not the command's first word.
+
     Raises Unavailable when it takes too long; it is ended then, as it is when `line` raises.
     """
+    name = name or argv[0]
     deadline = time.monotonic() + timeout_s
     reading, writing = os.pipe()
     with contextlib.closing(os.fdopen(reading, "rb", buffering=0)) as stream:
@@ -113,7 +122,7 @@ def follow(
         pidfd = os.pidfd_open(child.pid)
         with _ended(child, pidfd):
             rest = b""
-            while _wait(stream.fileno(), deadline, argv, timeout_s):
+            while _wait(stream.fileno(), deadline, name, timeout_s):
                 block = stream.read(_BLOCK)
                 if not block:
                     break
@@ -122,10 +131,10 @@ def follow(
                     line(text.decode(errors="replace"))
             if rest:
                 line(rest.decode(errors="replace"))
-            _wait(pidfd, deadline, argv, timeout_s)
+            _wait(pidfd, deadline, name, timeout_s)
             status = child.poll()
     if status is None:
-        raise CommandFailed(f'"{argv[0]}" ended without a status')
+        raise CommandFailed(f'"{name}" ended without a status')
     return status
 
 
@@ -144,7 +153,7 @@ def _ended(child: proc.Child, pidfd: int) -> Generator[None]:
         os.close(pidfd)
 
 
-def _wait(descriptor: int, deadline: float, argv: list[str], timeout_s: float) -> bool:
+def _wait(descriptor: int, deadline: float, name: str, timeout_s: float) -> bool:
     if not proc.readable(descriptor, timeout_s=max(0.0, deadline - time.monotonic())):
-        raise Unavailable(f'"{argv[0]}" did not finish within {timeout_s:g} s')
+        raise Unavailable(f'"{name}" did not finish within {timeout_s:g} s')
     return True
