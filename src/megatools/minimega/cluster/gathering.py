@@ -1,8 +1,8 @@
 """Answers of many hosts put together while they come: those that come together are shown together, late ones later.
 
 Used where answers become response groups (`commands.services`, `sending`). Nobody waits for a slow host to see what
-the quick ones said: after a moment without news, what is there is shown. That moment is as long as the quick ones took,
-within limits.
+the quick ones said: after a moment without news, what is there is shown. That moment is as long as the last of them
+took, within limits; a single one says nothing of how long others take, for it may be this host's own.
 """
 
 from __future__ import annotations
@@ -68,24 +68,26 @@ async def _hand_on(items: AsyncIterator[T], arrived: asyncio.Queue[T | Exception
         await arrived.put(END)
 
 
-async def batches(items: AsyncIterator[T], *, quiet_s: float = QUIET_S) -> AsyncGenerator[list[T], None]:
+async def batches(
+    items: AsyncIterator[T], *, shortest_s: float = QUIET_S, longest_s: float = LONGEST_QUIET_S
+) -> AsyncGenerator[list[T], None]:
     """The items in lists, never empty: all that came until a moment without news, a longer while, or the end."""
     held: list[T] = []
-    asked, first = _Clock(), _Clock()
+    asked, first, has_shown, quiet_s = _Clock(), _Clock(), False, longest_s
     async with aclosing(Upcoming(items)) as upcoming:
         while True:
             try:
                 item = await upcoming.next(first.left_s(quiet_s) if held else None)
             except TimeoutError:
                 yield held
-                held = []
+                held, has_shown = [], True
                 continue
             if item is END:
                 break
-            if not held:
-                first = _Clock()
-                quiet_s = min(max(quiet_s, asked.passed_s()), max(quiet_s, LONGEST_QUIET_S))
+            first = first if held else _Clock()
             held.append(item)
+            is_single = len(held) == 1 and not has_shown
+            quiet_s = longest_s if is_single else min(max(shortest_s, asked.passed_s()), longest_s)
     if held:
         yield held
 

@@ -35,13 +35,13 @@ async def test_nothing_is_no_batch() -> None:
 async def test_a_slow_one_comes_after_the_others_were_shown() -> None:
     slow = asyncio.Event()
     seen: list[list[int]] = []
-    async for batch in batches(_items(1, 2, slow, 3), quiet_s=0.01):
+    async for batch in batches(_items(1, 2, slow, 3), shortest_s=0.01):
         seen.append(batch)
         slow.set()
     assert seen == [[1, 2], [3]]
 
 
-async def test_who_takes_long_by_nature_is_waited_for_as_long_as_the_first_took(
+async def test_the_moment_is_as_long_as_the_quick_ones_took_and_longer_for_a_single_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -71,14 +71,14 @@ async def test_who_takes_long_by_nature_is_waited_for_as_long_as_the_first_took(
         for each in seconds:
             yield each
 
-    assert [batch async for batch in batches(came(0.01, 0.01))] == [[0.01, 0.01]]
-    assert waits == [None, pytest.approx(0.05), pytest.approx(0.05)]
+    assert [batch async for batch in batches(came(0.01, 0.01, 0.01))] == [[0.01, 0.01, 0.01]]
+    assert waits == [None, pytest.approx(0.25), pytest.approx(0.05), pytest.approx(0.05)]
     waits.clear()
-    assert len([batch async for batch in batches(came(0.15, 0.1))]) == 1
-    assert waits == [None, pytest.approx(0.15), pytest.approx(0.15)]
+    assert len([batch async for batch in batches(came(0.0, 0.15, 0.1))]) == 1
+    assert waits == [None, pytest.approx(0.25), pytest.approx(0.15), pytest.approx(0.25)]
     waits.clear()
-    assert len([batch async for batch in batches(came(5.0, 0.2))]) == 1
-    assert waits == [None, pytest.approx(0.25), pytest.approx(0.25)]
+    assert len([batch async for batch in batches(came(5.0, 0.0, 0.2))]) == 1
+    assert waits == [None, *[pytest.approx(0.25)] * 3]
 
 
 async def _source(closed: list[str], name: str, *items: int | Exception) -> AsyncGenerator[int, None]:
