@@ -37,6 +37,7 @@ from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.config import NicSpec, VmConfig, VmKind
 from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.lifecycle import VmState
@@ -168,7 +169,7 @@ class Driver:
 
 async def _driver(network: MemoryNetwork, journal: Journal, names: list[str]) -> Driver:
     mesh: MemoryMesh = network.join("driver")
-    shared = Shared(journal, mesh.name)
+    shared = Shared(journal, StampClock(mesh.name))
     membership = Membership(shared, mesh.name, lambda: [member.name for member in mesh.members()])
     namespaces = Namespaces(journal, membership, Nobody(), Vlans(journal), ())
     await shared.put(KIND, _NAMESPACE, SpaceRecord("the only one", hosts=tuple(names)))

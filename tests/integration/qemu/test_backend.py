@@ -20,6 +20,7 @@ from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.net.ports import OvsSettings
 from megatools.minimega.net.stack import NetworkStack
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.backends.kvm.find import running_qemus
 from megatools.minimega.vm.config import DiskSpec, VmConfig, VmKind
@@ -63,6 +64,7 @@ async def daemon(base: Path) -> AsyncIterator[Fleet]:
                 backends={VmKind.KVM: backend},
                 supervisor=supervisor,
                 settings=SETTINGS,
+                clock=StampClock("h"),
             )
             await fleet.recover()
             yield fleet

@@ -11,6 +11,7 @@ from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.net.ports import OvsSettings
 from megatools.minimega.net.stack import NetworkStack
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.config import VmConfig, VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -41,6 +42,7 @@ async def scenario(base: Path) -> None:
             backends={VmKind.KVM: KvmBackend(settings, Cgroups(f"test-{os.getpid()}"), supervisor)},
             supervisor=supervisor,
             settings=settings,
+            clock=StampClock("h"),
         )
         await stack.recover()
         await fleet.recover()

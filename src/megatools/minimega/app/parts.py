@@ -59,6 +59,7 @@ from megatools.minimega.net.stack import NetworkStack
 from megatools.minimega.pipes.programs import Programs
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.backends.kvm.backend import KvmBackend
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -138,8 +139,9 @@ async def open_parts(
     async with Supervisor("minimega") as supervisor:
         credentials = CredentialStore(settings.cluster_dir, host)
         mesh = make_mesh(settings, host, credentials, supervisor, prepared)
-        stack, fleet = _machines(settings, home, journal, supervisor)
-        shared = Shared(journal, host)
+        clock = StampClock(host)
+        stack, fleet = _machines(settings, home, journal, supervisor, clock)
+        shared = Shared(journal, clock)
         membership = Membership(shared, host, lambda: [member.name for member in mesh.members() if not member.doubled])
         namespaces = Namespaces(journal, membership, fleet, stack.vlans, (fleet.destroy, stack.release))
         ways = (stack.joining, stack.vlans, unlimited(settings, credentials))
@@ -150,13 +152,13 @@ async def open_parts(
         here = LocalHosts(host, handlers)
         patience = Patience(settings.mesh_timeout)
         patience.silence_s = settings.mesh_timeout  # a bad one is refused
-        hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
-        fanout.serve(mesh, here, handlers, supervisor)
+        hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands, clock)
+        fanout.serve(mesh, here, handlers, supervisor, clock)
         supervisor.keep("tell twins apart", lambda: agreement.twins.run(mesh, hosts, membership))
         topology.serve(mesh)
         active = ActiveNamespace()
         web = WebServer(EveryFleet(LocalFleet(hosts, fleet), hosts, mesh, supervisor), supervisor)
-        control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa))
+        control_of_mesh = MeshControl(mesh, patience, settings.degree, int(settings.msa), clock)
         scheduler = Scheduler(hosts, namespaces, agreement.fences, home.files)
         library.lend(scheduler.awaited)
         doors = (hosts, namespaces, scheduler, Spaces(hosts, namespaces, scheduler), Bridging(hosts, membership))
@@ -171,12 +173,14 @@ async def open_parts(
             suggesters=suggesters(fleet, stack, namespaces),
             fetcher=ClusterFetcher(library),
         )
-        sending.serve(mesh, interpreter, supervisor)
+        sending.serve(mesh, interpreter, supervisor, clock)
         late = (web, mesh, agreement, cluster)
         yield Parts(supervisor, interpreter, active, journal, stack, fleet, namespaces, programs, *late)
 
 
-def _machines(settings: Settings, home: Home, journal: Journal, supervisor: Supervisor) -> tuple[NetworkStack, Fleet]:
+def _machines(
+    settings: Settings, home: Home, journal: Journal, supervisor: Supervisor, clock: StampClock
+) -> tuple[NetworkStack, Fleet]:
     """The network of this host and the VMs on it."""
     owner = hashlib.sha256(str(home.base.resolve()).encode()).hexdigest()[:16]
 
@@ -201,6 +205,7 @@ def _machines(settings: Settings, home: Home, journal: Journal, supervisor: Supe
         backends={VmKind.KVM: backend},
         supervisor=supervisor,
         settings=vm_settings,
+        clock=clock,
     )
     return stack, fleet
 

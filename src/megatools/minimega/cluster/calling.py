@@ -5,7 +5,7 @@ adds three things::
 
     sign      an empty part now and then, while the work goes on; only silence counts against a node's deadline
     piece     a part of a message longer than `PIECE_BYTES`
-    message   the end of a message
+    message   the end of a message, and when it was said: what the asker does next is later (`state.stamps`)
 
 What a node was asked to do goes on there when the caller has gone: a launch is not torn apart in the middle.
 """
@@ -13,6 +13,7 @@ What a node was asked to do goes on there when the caller has gone: a launch is 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import Protocol, TypeAlias
@@ -21,6 +22,7 @@ from megatools.hostkit.errors import InvalidInput, Unavailable
 from megatools.hostkit.tasks import Supervisor
 from megatools.hostkit.upcoming import END, Upcoming
 from megatools.minimega.mesh.mesh import Arrival, Ending, Mesh
+from megatools.minimega.state.stamps import Stamp, StampClock
 
 SIGN_EVERY_S = 0.5
 PIECE_BYTES = 1 << 20
@@ -30,6 +32,7 @@ _STALLED_S = 1.0
 _AHEAD = 16
 _MAY_STILL = "it may still do what it was asked"
 _SIGN, _PIECE, _MESSAGE = b"\0", b"\1", b"\2"
+_SAID = struct.Struct(">QQ")  # a stamp without its node
 
 Parts: TypeAlias = AsyncGenerator[bytes, None]
 
@@ -57,10 +60,18 @@ class Patience:
 
 
 async def ask(
-    mesh: Mesh, targets: Sequence[str], service: str, request: bytes, patience: Patience
+    mesh: Mesh,
+    targets: Sequence[str],
+    service: str,
+    request: bytes,
+    patience: Patience,
+    clock: StampClock | None = None,
 ) -> AsyncGenerator[Arrival, None]:
-    """Whole messages of the targets' answers as they arrive, and one end per target, whatever happens."""
-    talks = Talks(targets, patience.silence_s, asyncio.get_running_loop().time)
+    """Whole messages of the targets' answers as they arrive, and one end per target, whatever happens.
+
+    What `clock` stamps from then on is later than what was answered.
+    """
+    talks = Talks(targets, patience.silence_s, asyncio.get_running_loop().time, clock)
     talks.absent = {*targets} - {mesh.name, *(member.name for member in mesh.members())}
     calls = mesh.call(targets, service, request, timeout_s=_LONGEST_S)
     async with aclosing(Upcoming(calls)) as upcoming:
@@ -80,9 +91,12 @@ async def ask(
 class Talks:
     """What is known of each target while a call runs; `now` is a clock in seconds."""
 
-    def __init__(self, targets: Sequence[str], silence_s: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, targets: Sequence[str], silence_s: float, now: Callable[[], float], clock: StampClock | None = None
+    ) -> None:
         self._silence_s = silence_s
         self.now = now
+        self._clock = clock
         self.absent: set[str] = set()  # who was not there to begin with
         self._began = self.now()
         self._heard = dict.fromkeys(targets, self._began)
@@ -113,7 +127,10 @@ class Talks:
         if mark == _PIECE:
             self._pieces.setdefault(host, []).append(content)
         elif mark == _MESSAGE:
-            yield Arrival(host, b"".join((*self._pieces.pop(host, ()), content)))
+            if self._clock is not None:
+                time_ms, count = _SAID.unpack_from(content)
+                self._clock.saw(Stamp(time_ms, count, host))
+            yield Arrival(host, b"".join((*self._pieces.pop(host, ()), content[_SAID.size :])))
 
     def silent(self) -> Iterator[Arrival]:
         """The targets not heard of for too long; each has ended.
@@ -166,7 +183,12 @@ class Voice(Protocol):
         ...
 
 
-async def working(supervisor: Supervisor, name: str, work: Callable[[Voice], Coroutine[object, object, None]]) -> Parts:
+async def working(
+    supervisor: Supervisor,
+    name: str,
+    work: Callable[[Voice], Coroutine[object, object, None]],
+    clock: StampClock | None = None,
+) -> Parts:
     """Serve a call: what `work` says as parts, and signs of life in between. What it raises is raised.
 
     The work runs to its end when the caller leaves, unless the daemon ends.
@@ -185,7 +207,7 @@ async def working(supervisor: Supervisor, name: str, work: Callable[[Voice], Cor
                 return
             if isinstance(message, Exception):
                 raise message
-            for part in _parts(message):
+            for part in _parts(message, _SAID.pack(0, 0) if clock is None else _said(clock.next())):
                 yield part
     finally:
         talk.leave()
@@ -228,10 +250,14 @@ class _Talk:
             await self.said.put(item)
 
 
-def _parts(message: bytes) -> Iterator[bytes]:
-    """A message cut into parts, none longer than a piece."""
+def _said(stamp: Stamp) -> bytes:
+    return _SAID.pack(stamp.time_ms, stamp.count)
+
+
+def _parts(message: bytes, said: bytes) -> Iterator[bytes]:
+    """A message cut into parts, none longer than a piece; the last tells when it was said."""
     at = 0
     while len(message) - at > PIECE_BYTES:
         yield _PIECE + message[at : at + PIECE_BYTES]
         at += PIECE_BYTES
-    yield _MESSAGE + message[at:]
+    yield _MESSAGE + said + message[at:]

@@ -19,6 +19,7 @@ from megatools.minimega.cluster.sending import LOCALHOST, Sender
 from megatools.minimega.cluster.topology import Topology
 from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.mesh.standing import HOW
+from megatools.minimega.state.stamps import StampClock
 
 OPEN = "open"
 OPEN_MARK = "(open mesh)"
@@ -42,10 +43,17 @@ class StatusRow(msgspec.Struct, frozen=True):
 class MeshControl:
     """What the commands of the mesh do; `degree` is what was asked for at the start."""
 
-    def __init__(self, mesh: Mesh, patience: Patience, degree: int = 0, msa_timeout_s: int = 10) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        patience: Patience,
+        degree: int = 0,
+        msa_timeout_s: int = 10,
+        clock: StampClock | None = None,
+    ) -> None:
         self.mesh = mesh
         self.patience = patience
-        self.sender = Sender(mesh, patience)
+        self.sender = Sender(mesh, patience, clock)
         self.msa_timeout_s = msa_timeout_s  # kept for who asks: a clique finds out otherwise who is lost
         self._degree = degree
 

@@ -2,7 +2,8 @@
 
 Used by `errands`. The rules, decision 22:
 
-- a kill ends every VM of its target that was launched before it; one launched later is another VM of that name
+- a kill ends every VM of its target that was launched before it, for the last time; one launched later is to run
+- other commands are for VMs launched before them, for the first time; one launched later is another VM of that name
 - of what was written to one tag, by its host or from elsewhere, the latest counts; removing all tags writes to each
 - what arrives late or twice changes nothing
 """
@@ -31,9 +32,13 @@ class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Standing:
-    """A VM as far as errands go: `written` says when a tag was last written, `EVERY_TAG` when all were removed."""
+    """A VM as far as errands go: when it was launched for the first and the last time, and what was written.
 
-    launched_ms: int
+    `written` says when a tag was last written, `EVERY_TAG` when all were removed.
+    """
+
+    first: Stamp
+    last: Stamp
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     written: Mapping[str, Stamp] = field(default_factory=dict[str, Stamp])
     killed: bool = False
@@ -43,10 +48,10 @@ def settle(standing: Standing, errands: Iterable[tuple[Stamp, Errand]]) -> Stand
     """The VM after errands whose targets name it."""
     tags, written, killed = dict(standing.tags), dict(standing.written), standing.killed
     for stamp, errand in sorted(errands, key=lambda each: each[0]):
-        if stamp.time_ms < standing.launched_ms:
+        if stamp < standing.first:
             continue
         if errand.kill:
-            killed = True
+            killed = killed or stamp > standing.last
             continue
         keys = {*tags, *written, EVERY_TAG} if errand.key == EVERY_TAG else {errand.key}
         for key in [key for key in keys if stamp > last_written(written, key)]:
@@ -54,7 +59,7 @@ def settle(standing: Standing, errands: Iterable[tuple[Stamp, Errand]]) -> Stand
             tags.pop(key, None)
             if errand.value is not None:
                 tags[key] = errand.value
-    return Standing(standing.launched_ms, tags, written, killed)
+    return Standing(standing.first, standing.last, tags, written, killed)
 
 
 def last_written(written: Mapping[str, Stamp], key: str) -> Stamp:

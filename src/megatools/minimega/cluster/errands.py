@@ -76,7 +76,7 @@ class Errands:
         await self._shared.put_all(KIND, dict.fromkeys(mine))
 
     async def _do(self, machine: Machine, errands: Sequence[tuple[Stamp, Errand]]) -> None:
-        before = Standing(int(machine.launched_at * 1000), machine.tags, machine.written)
+        before = Standing(machine.first_launch, machine.last_launch, machine.tags, machine.written)
         after = settle(before, errands)
         if after.written != before.written:
             await self._fleet.retag(machine, after.tags, after.written)

@@ -44,10 +44,14 @@ class Push(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """Do we differ? `stale_ms`: when the asker last knew what the others knew, if it was away for too long."""
+    """Do we differ? `stale_ms`: when the asker last knew what the others knew, if it was away for too long.
+
+    `now_ms` is the asker's time of day: both keep up with the clock that is ahead (`state.stamps`).
+    """
 
     root: int
     stale_ms: int = 0
+    now_ms: int = 0
 
 
 class ListBuckets(msgspec.Struct, frozen=True, tag=True):
@@ -118,7 +122,8 @@ class Exchanger:
         match message:
             case Push(entries):
                 await self._take(caller, entries)
-            case Compare(root, stale_ms):
+            case Compare(root, stale_ms, now_ms):
+                self._shared.clock.saw(Stamp(now_ms, 0, caller.name))
                 same = root == self._shared.digest.root
                 sums = () if same else tuple(self._shared.digest.sums)
                 complete = self._complete_since(stale_ms)
@@ -145,7 +150,7 @@ class Exchanger:
         Raises Unavailable.
         """
         complete = False
-        request = Compare(self._shared.digest.root, self.stale_ms)
+        request = Compare(self._shared.digest.root, self.stale_ms, self._shared.clock.now_ms())
         for comparison in await self._ask(node, request, Comparison):
             self._mind_clock(node, comparison.now_ms)
             complete = comparison.complete
@@ -208,7 +213,8 @@ class Exchanger:
         return [entry for entry in found if entry is not None]
 
     def _mind_clock(self, node: str, now_ms: int) -> None:
-        """Say once that a clock is off, and once that it no longer is."""
+        """Keep up with a clock that is ahead; say once that one is off, and once that it no longer is."""
+        self._shared.clock.saw(Stamp(now_ms, 0, node))
         skew_ms = now_ms - self._shared.clock.now_ms()
         if abs(skew_ms) > _SKEW_MS and node not in self._skewed:
             self._skewed.add(node)

@@ -25,6 +25,7 @@ from megatools.minimega.cluster.merging import TargetMerge
 from megatools.minimega.lang.limits import Limits
 from megatools.minimega.lang.operation import Handlers, HostResult, Operation, Outcome, Reach, Request
 from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Mesh, Role
+from megatools.minimega.state.stamps import StampClock
 
 SERVICE = "run"
 
@@ -53,16 +54,26 @@ class Later(Protocol):
 
 
 class MeshHosts:
-    """Satisfies `Hosts` for the nodes of a mesh; `later` keeps what lost hosts can do once they are back."""
+    """Satisfies `Hosts` for the nodes of a mesh.
+
+    `later` keeps what lost hosts can do once they are back; what `clock` stamps is later than all that was answered.
+    """
 
     def __init__(
-        self, here: LocalHosts, mesh: Mesh, hosts_of: HostsOf, patience: Patience, later: Later | None = None
+        self,
+        here: LocalHosts,
+        mesh: Mesh,
+        hosts_of: HostsOf,
+        patience: Patience,
+        later: Later | None = None,
+        clock: StampClock | None = None,
     ) -> None:
         self._here = here
         self._mesh = mesh
         self._hosts_of = hosts_of
         self._patience = patience
         self._later = later
+        self._clock = clock
 
     @property
     def local(self) -> str:
@@ -118,7 +129,8 @@ class MeshHosts:
     async def _remote(self, hosts: Sequence[str], request: Request) -> AsyncIterator[HostResult]:
         asked = Asked(request.namespace, msgspec.Raw(msgspec.msgpack.encode(request.operation)))
         waiting = set(hosts)
-        async with aclosing(ask(self._mesh, hosts, SERVICE, msgspec.msgpack.encode(asked), self._patience)) as arrivals:
+        asking = ask(self._mesh, hosts, SERVICE, msgspec.msgpack.encode(asked), self._patience, self._clock)
+        async with aclosing(asking) as arrivals:
             async for arrival in arrivals:
                 if arrival.host in waiting:
                     waiting.discard(arrival.host)
@@ -159,7 +171,9 @@ def _result(arrival: Arrival) -> HostResult:
     return HostResult(arrival.host, outcome, error=arrival.error, hint=arrival.hint, kind=arrival.kind)
 
 
-def serve(mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervisor) -> None:
+def serve(
+    mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervisor, clock: StampClock | None = None
+) -> None:
     """Answer requests of other nodes from now on."""
     asked_decoder = msgspec.msgpack.Decoder(Asked)
     decoder: msgspec.msgpack.Decoder[Operation] = msgspec.msgpack.Decoder(_union(handlers))
@@ -178,7 +192,7 @@ def serve(mesh: Mesh, here: LocalHosts, handlers: Handlers, supervisor: Supervis
             await voice.say(wire.encode(await here.answer(Request(asked.namespace, operation))))
 
         name = f"{type(operation).__name__} for {caller.name}"
-        async with aclosing(working(supervisor, name, work)) as parts:
+        async with aclosing(working(supervisor, name, work, clock)) as parts:
             async for part in parts:
                 yield part
 

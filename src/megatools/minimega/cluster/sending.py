@@ -27,6 +27,7 @@ from megatools.minimega.lang.answer import Group, Groups, Response
 from megatools.minimega.lang.call import Call, Invocation, Session
 from megatools.minimega.lang.interpreter import Interpreter
 from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Mesh
+from megatools.minimega.state.stamps import StampClock
 
 S = TypeVar("S")
 SERVICE = "command"
@@ -64,9 +65,11 @@ def refuse_nested(invocation: Invocation) -> None:
 class Sender:
     """Sends commands to nodes of the mesh."""
 
-    def __init__(self, mesh: Mesh, patience: Patience) -> None:
+    def __init__(self, mesh: Mesh, patience: Patience, clock: StampClock | None = None) -> None:
+        """What `clock` stamps is later than all that was answered."""
         self._mesh = mesh
         self._patience = patience
+        self._clock = clock
 
     def recipients(self, hosts: str) -> Sequence[str]:
         """The nodes that a list with ranges names, or `all` others; each once.
@@ -120,7 +123,7 @@ class Sender:
         variables = _variables(command.words, call.interpreter.environment if environment is None else environment)
         message = Command(command.words, call.namespace, variables, call.scope.options.preprocess)
         payload = msgspec.msgpack.encode(message)
-        async with aclosing(ask(self._mesh, hosts, SERVICE, payload, self._patience)) as arrivals:
+        async with aclosing(ask(self._mesh, hosts, SERVICE, payload, self._patience, self._clock)) as arrivals:
             async for arrival in arrivals:
                 group = self._heard(call, arrival)
                 if group is not None:
@@ -159,7 +162,7 @@ def _aligned(batch: Sequence[_Said]) -> Iterator[Group]:
         yield [response for host in hosts for response in by_host[host][number]]
 
 
-def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor) -> None:
+def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor, clock: StampClock | None = None) -> None:
     """Run commands of other nodes from now on."""
     decoder = msgspec.msgpack.Decoder(Command)
 
@@ -184,7 +187,7 @@ def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor) -> No
             async for group in interpreter.run(call, invocation):
                 await voice.say(wire.encode(Part(group)))
 
-        async with aclosing(working(supervisor, f"command of {caller.name}", work)) as parts:
+        async with aclosing(working(supervisor, f"command of {caller.name}", work, clock)) as parts:
             async for part in parts:
                 yield part
 

@@ -12,13 +12,15 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from megatools.minimega.state.stamps import Stamp
+
 LONGEST = 64
 
 
 class Named(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """One VM: when it was launched (milliseconds since the epoch), where, and what it is called."""
+    """One VM: when it was launched for the first time, where, and what it is called."""
 
-    launched_ms: int
+    launched: Stamp
     host: str
     uuid: str
     name: str

@@ -76,7 +76,7 @@ class Twins:
 
     def _own(self, namespace: str) -> list[Named]:
         return [
-            Named(int(machine.launched_at * 1000), self._local, machine.uuid, machine.name)
+            Named(machine.first_launch, self._local, machine.uuid, machine.name)
             for machine in self._fleet.machines(namespace)
         ]
 

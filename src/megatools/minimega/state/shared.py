@@ -24,7 +24,7 @@ import msgspec
 from megatools.hostkit.errors import Corrupt, InvalidInput
 from megatools.minimega.state.digest import Digest
 from megatools.minimega.state.journal import Delete, Journal, Put, decode
-from megatools.minimega.state.stamps import ZERO, Stamp, StampClock, wall_ms
+from megatools.minimega.state.stamps import ZERO, Stamp, StampClock
 
 _log = logging.getLogger(__name__)
 KIND = "shared"
@@ -53,9 +53,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class Shared:
     """The shared records as this node knows them."""
 
-    def __init__(self, journal: Journal, node: str, now_ms: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, journal: Journal, clock: StampClock) -> None:
         self._journal = journal
-        self.clock = StampClock(node, now_ms)
+        self.clock = clock
         self.digest = Digest()
         self._entries: dict[str, dict[str, Entry]] = {}
         self._pending: dict[tuple[str, str], tuple[Entry, asyncio.Future[None]]] = {}  # decided, not yet durable

@@ -17,7 +17,7 @@ from megatools.hostkit import facts
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Delete, Journal, Put
-from megatools.minimega.state.stamps import ZERO, Stamp, wall_ms
+from megatools.minimega.state.stamps import ZERO, Stamp, StampClock
 from megatools.minimega.vm import directory, rows
 from megatools.minimega.vm.asking import ask_all
 from megatools.minimega.vm.backend import Backend, Site
@@ -61,7 +61,9 @@ class Fleet:
         backends: Mapping[VmKind, Backend],
         supervisor: Supervisor,
         settings: VmSettings,
+        clock: StampClock,
     ) -> None:
+        """`clock` stamps what is done with VMs, in one order with what other hosts do."""
         self.base = base
         self.files = files
         self.network = network
@@ -69,7 +71,8 @@ class Fleet:
         self._journal = journal
         self._supervisor = supervisor
         self._caps = settings.caps
-        self._launcher = Launcher(base, journal, network, backends, settings)
+        self._clock = clock
+        self._launcher = Launcher(base, journal, network, backends, settings, clock)
         self._releaser = TapReleaser(journal, network)
         self._changes = Changes()
         self._machines: dict[str, Machine] = {}
@@ -135,6 +138,8 @@ class Fleet:
         self._next_id = found.next_id
         for machine in found.machines:
             self._machines[machine.uuid] = machine
+            for stamp in (machine.last_launch, *machine.written.values()):
+                self._clock.saw(stamp)
             self._begin(machine)
             if machine.instance is None:
                 self.died(machine)
@@ -225,8 +230,7 @@ class Fleet:
         for machine in machines:
             merged = {**machine.tags, **changes}
             machine.tags = {key: value for key, value in merged.items() if value is not None}
-            latest = max(machine.written.values(), default=ZERO)
-            now = Stamp(max(wall_ms(), latest.time_ms), latest.count + 1, "")
+            now = self._clock.next(max(machine.written.values(), default=ZERO))
             machine.written = machine.written | dict.fromkeys(changes, now)
         await self._journal.write(*(_put(machine) for machine in machines))
         for machine in machines:

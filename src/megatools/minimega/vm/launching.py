@@ -23,6 +23,7 @@ from pathlib import Path
 
 from megatools.hostkit.errors import MegaError, Unavailable, chain_text
 from megatools.minimega.state.journal import Delete, Journal, Put
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm import directory
 from megatools.minimega.vm.backend import Backend
 from megatools.minimega.vm.config import VmKind
@@ -39,9 +40,16 @@ class Launcher:
     """Launches machines whose tasks do not run, or for their own tasks."""
 
     def __init__(
-        self, base: Path, journal: Journal, network: Ports, backends: Mapping[VmKind, Backend], settings: VmSettings
+        self,
+        base: Path,
+        journal: Journal,
+        network: Ports,
+        backends: Mapping[VmKind, Backend],
+        settings: VmSettings,
+        clock: StampClock,
     ) -> None:
         self._base = base
+        self._clock = clock
         self._journal = journal
         self._network = network
         self._backends = backends
@@ -100,7 +108,8 @@ class Launcher:
         if self._stopping:
             raise Unavailable("minimega is ending")
         directory.write_taps(machine.site)
-        machine.launched(await self._backend(machine).launch(machine.site, machine.listener()))
+        instance = await self._backend(machine).launch(machine.site, machine.listener())
+        machine.launched(instance, self._clock.next(machine.last_launch))
 
     async def _settle(self, machine: Machine, attempt: _Attempt, on_ready: Callable[[Machine], None]) -> None:
         await self._journal.write(Put(KIND, machine.uuid, machine.namespace, machine.record(launched=True)))

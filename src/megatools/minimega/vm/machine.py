@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from megatools.hostkit.errors import InvalidState, MegaError, NotFound, chain_text
-from megatools.minimega.state.stamps import Stamp
+from megatools.minimega.state.stamps import ZERO, Stamp
 from megatools.minimega.vm.backend import AgentChanged, Ended, Happening, Instance, Listener, Resumed, Site, Suspended
 from megatools.minimega.vm.lifecycle import ALIVE, Step, Verdict, VmState, Wish, decide
 from megatools.minimega.vm.records import VmRecord
@@ -76,6 +76,7 @@ class Machine:
         self.step = Step.LAUNCHING
         self.instance: Instance | None = None
         self.launched_at = 0.0
+        self.first_launch = self.last_launch = ZERO
         self.tags: dict[str, str] = dict(site.plan.config.tags)
         self.written: dict[str, Stamp] = {}
         self.agent_connected = False
@@ -120,6 +121,8 @@ class Machine:
             state=self.state,
             launched=self.listed if launched is None else launched,
             launched_at=self.launched_at,
+            first_launch=self.first_launch,
+            last_launch=self.last_launch,
             identity=self.instance.identity if self.instance is not None else None,
             taps=self.site.taps,
             tags=self.tags,
@@ -131,16 +134,22 @@ class Machine:
         self.state = record.state
         self.step = Step.SETTLED
         self.launched_at = record.launched_at
+        before = Stamp(int(record.launched_at * 1000), 0, "")  # of a daemon that had no stamps
+        self.last_launch = record.last_launch if record.last_launch > ZERO else before
+        self.first_launch = record.first_launch if record.first_launch > ZERO else self.last_launch
         self.tags = dict(record.tags)
         self.written = dict(record.written)
         self.started = record.state is not VmState.BUILDING
 
-    def launched(self, instance: Instance) -> None:
+    def launched(self, instance: Instance, stamp: Stamp) -> None:
         """It has a process, held; it is shown once that is journaled (`settled`)."""
         self.instance = instance
         self.state = VmState.BUILDING
         self.started = False
         self.launched_at = time.time()
+        self.last_launch = stamp
+        if self.first_launch == ZERO:
+            self.first_launch = stamp
 
     def settled(self) -> None:
         """Whatever was being done with it is done."""

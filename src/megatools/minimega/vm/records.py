@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from megatools.hostkit.proc import Identity
-from megatools.minimega.state.stamps import Stamp
+from megatools.minimega.state.stamps import ZERO, Stamp
 from megatools.minimega.vm.lifecycle import VmState
 from megatools.minimega.vm.plan import VmPlan
 
@@ -19,7 +19,8 @@ KIND = "vm"
 class VmRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One VM as it survives the daemon; times are seconds since the epoch.
 
-    `written` says when users wrote tags, removed ones included (`cluster.errand_rules`).
+    `first_launch` and `last_launch` order its launches among what is asked on other hosts, where `launched_at` is only
+    this host's time of day. `written` says when users wrote tags, removed ones included (`cluster.errand_rules`).
     """
 
     id: int
@@ -28,6 +29,8 @@ class VmRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     state: VmState = VmState.BUILDING
     launched: bool = False
     launched_at: float = 0.0
+    first_launch: Stamp = ZERO
+    last_launch: Stamp = ZERO
     identity: Identity | None = None
     taps: tuple[str, ...] = ()
     tags: dict[str, str] = {}

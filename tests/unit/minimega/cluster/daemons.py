@@ -38,6 +38,7 @@ from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.pipes.programs import RunProgram
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock, wall_ms
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -103,10 +104,11 @@ async def daemons(
     roles: dict[str, tuple[Role, str]] | None = None,
     silence_s: float = 5.0,
     agreeing: bool = False,
+    skews_ms: dict[str, int] | None = None,
 ) -> AsyncIterator[tuple[MemoryNetwork, list[Daemon]]]:
     """Daemons that know each other; namespace `lab` has them all as hosts.
 
-    With `agreeing`, shared records travel between them and are obeyed.
+    With `agreeing`, shared records travel between them and are obeyed; `skews_ms` says how far clocks are ahead.
     """
     network = MemoryNetwork()
     found: list[Daemon] = []
@@ -117,7 +119,7 @@ async def daemons(
             mesh = network.join(name, role=role, namespace=limit)
             (base / name).mkdir()
             journals.append(Journal(base / name / "journal.db", name))
-            found.append(_daemon(base / name, journals[-1], mesh, supervisor, silence_s))
+            found.append(_daemon(base / name, journals[-1], mesh, supervisor, silence_s, (skews_ms or {}).get(name, 0)))
         for daemon in found:
             await daemon.has("lab", names)
             if agreeing:
@@ -127,8 +129,11 @@ async def daemons(
         journal.close()
 
 
-def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervisor, silence_s: float) -> Daemon:
+def _daemon(
+    base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervisor, silence_s: float, skew_ms: int
+) -> Daemon:
     backend = FakeBackend()
+    clock = StampClock(mesh.name, lambda: wall_ms() + skew_ms)
     fleet = Fleet(
         base=base,
         files=base / "files",
@@ -137,8 +142,9 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         backends={VmKind.KVM: backend},
         supervisor=supervisor,
         settings=VmSettings(accelerator="tcg"),
+        clock=clock,
     )
-    shared = Shared(journal, mesh.name)
+    shared = Shared(journal, clock)
     membership = Membership(shared, mesh.name, lambda: [member.name for member in mesh.members()])
     ways = FakeWays(mesh.name)
     vlans = Vlans(journal)
@@ -158,10 +164,10 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
     }
     here = LocalHosts(mesh.name, handlers)
     patience = Patience(silence_s)
-    hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands)
+    hosts = MeshHosts(here, mesh, membership.hosts, patience, agreement.errands, shared.clock)
     scheduler = Scheduler(hosts, namespaces, agreement.fences, base / "files")
     spaces = Spaces(hosts, namespaces, scheduler)
-    fanout.serve(mesh, here, handlers, supervisor)
+    fanout.serve(mesh, here, handlers, supervisor, shared.clock)
     topology.serve(mesh)
     none: Any = None
     services = Services(
@@ -176,12 +182,12 @@ def _daemon(base: Path, journal: Journal, mesh: MemoryMesh, supervisor: Supervis
         none,
         base / "files",
         none,
-        MeshControl(mesh, patience),
+        MeshControl(mesh, patience, clock=shared.clock),
         none,
         none,
     )
     environment: dict[str, str] = {}
     interpreter = Interpreter(registry(), services, host=mesh.name, files=base / "files", environment=environment)
-    sending.serve(mesh, interpreter, supervisor)
+    sending.serve(mesh, interpreter, supervisor, shared.clock)
     made = (begun, backend, agreement, hosts, ways, scheduler)
     return Daemon(mesh.name, mesh, interpreter, fleet, namespaces, environment, go_on, *made)

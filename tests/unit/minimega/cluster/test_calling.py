@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from megatools.hostkit.errors import InvalidInput
-from megatools.minimega.cluster.calling import Patience, Talks
+from megatools.minimega.cluster.calling import Patience, Talks, _said
 from megatools.minimega.mesh.mesh import Arrival, Ending
+from megatools.minimega.state.stamps import Stamp, StampClock
 
-SIGN = b"\0"
+SIGN, SAID = b"\0", bytes(16)
 
 
 class Hands:
@@ -42,16 +43,16 @@ def test_signs_keep_a_host_alive_and_silence_ends_it() -> None:
 def test_pieces_become_one_message() -> None:
     talks, _ = _talks()
     assert list(talks.take(Arrival("kn1", b"\1ab"))) == []
-    assert list(talks.take(Arrival("kn2", b"\2other"))) == [Arrival("kn2", b"other")]
+    assert list(talks.take(Arrival("kn2", b"\2" + SAID + b"other"))) == [Arrival("kn2", b"other")]
     assert list(talks.take(Arrival("kn1", b"\1cd"))) == []
-    assert list(talks.take(Arrival("kn1", b"\2e"))) == [Arrival("kn1", b"abcde")]
-    assert list(talks.take(Arrival("kn1", b"\2next"))) == [Arrival("kn1", b"next")]
+    assert list(talks.take(Arrival("kn1", b"\2" + SAID + b"e"))) == [Arrival("kn1", b"abcde")]
+    assert list(talks.take(Arrival("kn1", b"\2" + SAID + b"next"))) == [Arrival("kn1", b"next")]
 
 
 def test_a_host_ends_once() -> None:
     talks, hands = _talks()
     assert [end.host for end in talks.take(Arrival("kn1", ending=Ending.DONE))] == ["kn1"]
-    assert list(talks.take(Arrival("kn1", b"\2more"))) == []
+    assert list(talks.take(Arrival("kn1", b"\2" + SAID + b"more"))) == []
     hands.at_s += 10
     assert [end.host for end in talks.silent()] == ["kn2"]
     assert list(talks.all_lost()) == []
@@ -62,7 +63,7 @@ def test_a_process_that_was_stopped_blames_nobody() -> None:
     hands.at_s += 60  # nothing could be read meanwhile
     assert list(talks.silent()) == []
     assert talks.left_s() == 10
-    assert list(talks.take(Arrival("kn1", b"\2late"))) == [Arrival("kn1", b"late")]
+    assert list(talks.take(Arrival("kn1", b"\2" + SAID + b"late"))) == [Arrival("kn1", b"late")]
     hands.at_s += 10
     assert [end.host for end in talks.silent()] == ["kn1", "kn2"]
 
@@ -97,3 +98,10 @@ def test_a_limit_between_two_signs_is_refused() -> None:
     patience.silence_s = 1
     patience.silence_s = 0
     assert (patience.silence_s, patience.default_s) == (0, 10)
+
+
+def test_what_was_answered_is_earlier_than_what_is_done_next() -> None:
+    clock = StampClock("kn0", lambda: 1000, lambda: 0)
+    talks = Talks(["kn1"], 10, Hands().now, clock)
+    list(talks.take(Arrival("kn1", b"\2" + _said(Stamp(7000, 3, "kn1")) + b"launched")))
+    assert clock.next() > Stamp(7000, 3, "kn1")

@@ -39,7 +39,7 @@ class Away(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = 100
-        self.vm = Standing(50, {"a": "configured"})
+        self.vm = Standing(Stamp(50, 0, "kn1"), Stamp(50, 0, "kn1"), {"a": "configured"})
         self.history: list[tuple[Stamp, Errand]] = []
         self.elsewhere: list[tuple[Stamp, Errand]] = []
 
@@ -100,11 +100,20 @@ TestAway.settings = settings(max_examples=40, stateful_step_count=12, deadline=N
 
 
 def test_a_vm_launched_after_a_command_is_another_one() -> None:
-    later = Standing(200, {"a": "new"})
+    launched = Stamp(200, 0, "kn1")
+    later = Standing(launched, launched, {"a": "new"})
     kill = Errand("kn1", "lab", "vm", kill=True)
     tag = Errand("kn1", "lab", "vm", key="a", value="old")
     assert settle(later, [(Stamp(199, 0, "kn2"), kill), (Stamp(199, 1, "kn2"), tag)]) == later
     assert settle(later, [(Stamp(200, 0, "kn2"), kill)]).killed
+
+
+def test_a_vm_launched_again_runs_and_has_the_tags_of_before() -> None:
+    again = Standing(Stamp(100, 0, "kn1"), Stamp(200, 0, "kn1"), {"a": "old"})
+    kill = Errand("kn1", "lab", "vm", kill=True)
+    tag = Errand("kn1", "lab", "vm", key="a", value="new")
+    after = settle(again, [(Stamp(150, 0, "kn2"), kill), (Stamp(150, 1, "kn2"), tag)])
+    assert (after.killed, after.tags) == (False, {"a": "new"})
 
 
 # ---- daemons
@@ -144,3 +153,34 @@ async def test_a_node_whose_records_nobody_takes_promises_nothing(tmp_path: Path
         kn1.agreement.errands._may = lambda: False
         assert await kn1.errors("vm kill a", "lab") == [("kn3", 'node "kn3" is not in the mesh')]
         assert not kn1.agreement.shared.all("errand", Errand)
+
+
+async def test_clocks_hours_apart_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    skews_ms = {"kn2": -3_600_000, "kn3": 3_600_000}
+    async with daemons(tmp_path, *KN, agreeing=True, skews_ms=skews_ms) as (network, (kn1, kn2, kn3)):
+        await on(kn1, "vm config schedule kn3", "vm launch kvm a,b", "vm start all")
+        assert await on(kn3, "vm tag a,b color fast") == [""]
+        network.partition(["kn1", "kn2"], ["kn3"])
+        away = "kn3: kn3 is away; done when it returns"
+        assert await on(kn2, "vm kill a", "vm tag b color slow") == [away] * 2
+        a, b = sorted(kn3.fleet.machines("lab"), key=lambda vm: vm.name)
+        network.heal()
+        await until(lambda: not kn3.agreement.shared.all("errand", Errand) and a.state is VmState.QUIT)
+        assert (b.tags, b.state) == ({"color": "slow"}, VmState.RUNNING)
+        await on(kn3, "vm tag b color fast")
+        assert b.tags == {"color": "fast"}
+        network.partition(["kn1", "kn2"], ["kn3"])
+        assert await on(kn2, "vm tag b color again") == [away]
+        network.heal()
+        await until(lambda: b.tags == {"color": "again"})
+
+
+async def test_a_host_keeps_up_with_a_clock_it_only_met(tmp_path: Path) -> None:
+    """What a host with a fast clock does by itself is earlier than what others ask once it is away."""
+    async with daemons(tmp_path, *KN, agreeing=True, skews_ms={"kn3": 3_600_000}) as (_, (_, kn2, kn3)):
+        clock = kn2.agreement.shared.clock
+        await until(lambda: clock.next().time_ms > wall_ms() + 3_000_000)
+        await kn3.text("vm launch kvm own")
+        [own] = kn3.fleet.machines("minimega")
+        assert own.last_launch.time_ms > wall_ms() + 3_000_000
+        await until(lambda: clock.next() > own.last_launch)

@@ -17,7 +17,7 @@ from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
 from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Role
 from megatools.minimega.state.journal import Delete, Journal
 from megatools.minimega.state.shared import TOMBSTONE_MS, Entry, Shared
-from megatools.minimega.state.stamps import Stamp
+from megatools.minimega.state.stamps import Stamp, StampClock
 from tests.unit.minimega.state.full_disk import full_disk
 
 _NOW_MS = 1_800_000_000_000
@@ -53,7 +53,7 @@ class Lab:
         """A node, which reads what an earlier one of its name wrote."""
         journal = Journal(self._path / f"{name}.db", name)
         self._stack.callback(journal.close)
-        shared = Shared(journal, name, lambda: self.now_ms + skew_ms)
+        shared = Shared(journal, StampClock(name, lambda: self.now_ms + skew_ms))
         shared.recover()
         supervisor = await self._stack.enter_async_context(Supervisor(name))
         mesh = self.network.join(name, role=role, namespace=namespace)

@@ -8,26 +8,32 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from megatools.minimega.cluster.twin_rules import LONGEST, Named, renamed
+from megatools.minimega.state.stamps import Stamp, wall_ms
 from tests.unit.minimega.cluster.daemons import daemons
 
 HOSTS = ("kn1", "kn2", "kn3")
 
 
+def at(time_ms: int) -> Stamp:
+    """A moment that several launches may share."""
+    return Stamp(time_ms, 0, "")
+
+
 def test_the_oldest_keeps_its_name() -> None:
-    vms = [Named(20, "kn1", "u1", "web"), Named(10, "kn2", "u2", "web"), Named(10, "kn3", "u3", "web")]
+    vms = [Named(at(20), "kn1", "u1", "web"), Named(at(10), "kn2", "u2", "web"), Named(at(10), "kn3", "u3", "web")]
     assert renamed("kn1", vms) == {"u1": "web-kn1"}
     assert renamed("kn2", vms) == {}
     assert renamed("kn3", vms) == {"u3": "web-kn3"}
 
 
 def test_a_name_that_is_taken_is_not_taken_again() -> None:
-    vms = [Named(1, "kn1", "u1", "web"), Named(2, "kn2", "u2", "web"), Named(3, "kn1", "u3", "web-kn2")]
+    vms = [Named(at(1), "kn1", "u1", "web"), Named(at(2), "kn2", "u2", "web"), Named(at(3), "kn1", "u3", "web-kn2")]
     assert renamed("kn2", vms) == {"u2": "web-kn2-2"}
 
 
 def test_long_names_stay_within_the_limit() -> None:
     name = "n" * LONGEST
-    (new,) = renamed("kn2", [Named(1, "kn1", "u1", name), Named(2, "kn2", "u2", name)]).values()
+    (new,) = renamed("kn2", [Named(at(1), "kn1", "u1", name), Named(at(2), "kn2", "u2", name)]).values()
     assert len(new) == LONGEST
     assert new.endswith("-kn2")
 
@@ -55,7 +61,7 @@ class Histories(RuleBasedStateMachine):
             return  # refused: the name is known to be in use
         self.launched += 1
         uuid = f"u{self.launched}"
-        self.vms[uuid] = Named(self.launched + late, host, uuid, name)
+        self.vms[uuid] = Named(at(self.launched + late), host, uuid, name)
         oldest = self.vms.get(self.first.get(name, ""))
         if oldest is None or self.vms[uuid] < oldest:
             self.first[name] = uuid
@@ -64,7 +70,7 @@ class Histories(RuleBasedStateMachine):
     def look(self, host: str) -> None:
         for uuid, name in renamed(host, self.seen_by(host)).items():
             assert self.vms[uuid].host == host
-            self.vms[uuid] = Named(self.vms[uuid].launched_ms, host, uuid, name)
+            self.vms[uuid] = Named(self.vms[uuid].launched, host, uuid, name)
 
     @invariant()
     def none_is_lost(self) -> None:
@@ -103,3 +109,22 @@ async def test_hosts_rename_their_own_and_say_what_was(tmp_path: Path) -> None:
         assert "twin" in names
         assert any(name.startswith("twin-kn") for name in names)
         assert "renamed-from" in await kn1.text("vm tag all", "lab")
+
+
+async def test_the_first_keeps_its_name_whatever_the_clocks_say(tmp_path: Path) -> None:
+    async with daemons(tmp_path, "kn1", "kn2", agreeing=True, skews_ms={"kn1": 3_600_000}) as (network, (kn1, kn2)):
+        async with asyncio.timeout(20):
+            while kn2.agreement.shared.clock.next().time_ms < wall_ms() + 3_000_000:
+                await asyncio.sleep(0)
+        network.partition(["kn1"], ["kn2"])
+        assert await kn1.errors("vm launch kvm twin", "lab") == []
+        [first] = kn1.fleet.machines("lab")
+        async with asyncio.timeout(20):
+            while kn2.agreement.shared.clock.next() < first.last_launch:
+                await asyncio.sleep(0)
+        assert await kn2.errors("vm launch kvm twin", "lab") == []
+        network.heal()
+        for daemon in (kn1, kn2):
+            await daemon.agreement.twins.settle(daemon.hosts, "lab", ("kn1", "kn2"))
+        assert [vm.name for vm in kn1.fleet.machines("lab")] == ["twin"]
+        assert [vm.name for vm in kn2.fleet.machines("lab")] == ["twin-kn2"]

@@ -22,6 +22,7 @@ from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.journal_id import journal_id
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock
 
 
 @dataclass
@@ -73,7 +74,7 @@ class VlanLab:
         life.callback(journal.close)
         supervisor = await life.enter_async_context(Supervisor(name))
         mesh = self.network.join(name)
-        shared = Shared(journal, name)
+        shared = Shared(journal, StampClock(name))
         shared.recover()
         roster = Roster(shared, name, journal_id(journal))
         membership = Membership(shared, name, lambda: [member.name for member in mesh.members()])

@@ -8,11 +8,12 @@ from pathlib import Path
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock
 
 
 def node(name: str, others: tuple[str, ...], journal: Journal) -> Membership:
     """A node that has heard of nothing yet."""
-    return Membership(Shared(journal, name), name, lambda: others)
+    return Membership(Shared(journal, StampClock(name)), name, lambda: others)
 
 
 async def meet(one: Membership, other: Membership) -> None:

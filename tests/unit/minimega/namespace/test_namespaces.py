@@ -13,6 +13,7 @@ from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.config import NicSpec, VmConfig, VmKind
 
 
@@ -27,7 +28,7 @@ class Nobody:
 
 
 def namespaces(journal: Journal) -> Namespaces:
-    shared = Shared(journal, "h")
+    shared = Shared(journal, StampClock("h"))
     shared.recover()
     return Namespaces(journal, Membership(shared, "h", tuple), Nobody(), Vlans(journal, frozenset), ())
 

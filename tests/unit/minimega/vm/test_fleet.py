@@ -11,6 +11,7 @@ import pytest
 from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound, Unavailable
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Journal, Put
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import DiskSpec, VmConfig, VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -44,6 +45,7 @@ class World:
                     backends={VmKind.KVM: self.backend},
                     supervisor=supervisor,
                     settings=VmSettings(accelerator="tcg"),
+                    clock=StampClock("h"),
                 )
                 await fleet.recover()
                 yield fleet

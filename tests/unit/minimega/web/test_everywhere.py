@@ -15,6 +15,7 @@ from megatools.minimega.lang.answer import Table
 from megatools.minimega.mesh.memory import MemoryNetwork
 from megatools.minimega.mesh.mesh import Caller, Member, Role
 from megatools.minimega.state.journal import Journal
+from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -50,6 +51,7 @@ class Lab:
             backends={VmKind.KVM: FakeBackend()},
             supervisor=supervisor,
             settings=VmSettings(accelerator="tcg"),
+            clock=StampClock("h"),
         )
         hosts = LocalHosts(name, handlers(fleet))
         mesh = self.network.join(name, role=role, namespace=namespace)
