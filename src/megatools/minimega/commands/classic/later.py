@@ -37,6 +37,8 @@ MODERN = (
     "log mesh",
     "log ring",
     "log syslog",
+    "ns save",
+    "ns snapshot",
     "optimize",
     "pipe",
     "plumb",
