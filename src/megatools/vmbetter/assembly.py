@@ -18,8 +18,8 @@ from megatools.hostkit import bundle, proc
 from megatools.hostkit.bootstrap import emulation, sandbox
 from megatools.hostkit.bootstrap.apt import MissingPackages, tells_no_space
 from megatools.hostkit.errors import CommandFailed, InvalidInput, InvalidState, MegaError, Unavailable, chain_text
+from megatools.vmbetter import claims, plan, tree
 from megatools.vmbetter import lock as locks
-from megatools.vmbetter import plan, tree
 from megatools.vmbetter.cache import SPACE_HINT, Cache, Entry, key_of
 from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 from megatools.vmbetter.config.recipe import Recipe
@@ -168,13 +168,24 @@ class Assembly:
                         scripts, place, self._workspace, self._say, epoch=self.epoch, timeout_s=self._plan.timeout_s
                     )
                 except MegaError:
-                    sandbox.remove(self._plan.failed)
-                    self._plan.failed.parent.mkdir(parents=True, exist_ok=True)
-                    place.folder.rename(self._plan.failed)
+                    self._leave(place.folder)
                     raise
-                sandbox.remove(self._plan.failed)
+                self._leave(None)
                 found = self._keep(key, made)
         return key, self._layer(found)
+
+    def _leave(self, folder: Path | None) -> None:
+        """Keep a tree whose postbuild failed, or none, in place of the one before, unless somebody looks at that."""
+        kept = self._plan.failed
+        if claims.is_claimed(kept):
+            self._say.warn(
+                postbuild.STAGE, "a shell is open in the tree of an earlier build, which stays until the next"
+            )
+            return
+        sandbox.remove(kept)
+        if folder is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(kept)
 
     def workplace(self, base: Entry, over: Layer | None, folder: Path) -> Workplace:
         """The tree, to be mounted and changed, in a folder."""

@@ -24,8 +24,9 @@ from pathlib import Path
 import msgspec
 
 from megatools.hostkit.bootstrap import sandbox
-from megatools.hostkit.errors import Corrupt, PermissionDenied, Unavailable
+from megatools.hostkit.errors import Corrupt, InvalidState, PermissionDenied, Unavailable
 from megatools.hostkit.files import Lock, sync_directory
+from megatools.vmbetter import claims
 
 KINDS = ("images", "derived", "layers", "packages", "unpacked", "locks", "apt", "failed", "debs", "project", "logs")
 SPACE_HINT = "free some space (vmbetter cache prune), or choose another place with --cache"
@@ -130,9 +131,14 @@ class Cache:
             raise Unavailable(f'cannot write to the cache "{self.root}"', hint=SPACE_HINT) from error
 
     def discard(self, path: Path) -> None:
-        """Remove something the cache keeps: first out of sight, so that what is half removed is never used."""
+        """Remove something the cache keeps: first out of sight, so that what is half removed is never used.
+
+        Raises InvalidState when it is the tree of a shell.
+        """
         if not path.exists():
             return
+        if claims.is_claimed(path):
+            raise InvalidState(f'"{path}" is the tree of a shell', hint="leave the shell")
         aside = self._aside("gone-") if path.is_dir() else None
         if aside is None:
             path.unlink()
@@ -188,12 +194,17 @@ class Cache:
             self.discard(self.root / kind / one.key)
 
     def prune(self, *, keep_bytes: int, older_than_s: float = 0.0) -> list[Holding]:
-        """Remove what was not used lately: all older than an age, then the oldest until at most so much is kept."""
+        """Remove what was not used lately: all older than an age, then the oldest until at most so much is kept.
+
+        What a shell uses stays.
+        """
         held = self.contents()
         left = sum(one.size for one in held)
         removed: list[Holding] = []
         for one in held:
             if left <= keep_bytes and not (older_than_s and time.time() - one.used > older_than_s):
+                continue
+            if claims.is_claimed(self.root / one.kind / one.key):
                 continue
             self.discard(self.root / one.kind / one.key)
             left -= one.size

@@ -138,6 +138,38 @@ def test_a_failed_script_says_its_command_and_can_be_looked_at(workshop: Worksho
     assert "\r\n/mine\r\n" not in written
 
 
+def test_nothing_is_taken_away_from_under_a_shell(workshop: Workshop) -> None:
+    workshop.config(SCRIPT)
+    workshop.build("x.conf", check=False)
+    where = ["--cache", str(workshop.cache)]
+    words = [sys.executable, "-m", "megatools.vmbetter.cli", "shell", *where, "x.conf"]
+    environment = {**os.environ, **workshop.environment}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=workshop.directory, env=environment, **pipes) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdin.write(b"echo begun; echo mine > /mine\n")
+        shell.stdin.flush()
+        assert shell.stdout.readline() == b"begun\n"
+        second = workshop.run("shell", *where, "x.conf", check=False)
+        assert (second.status, b"is open in the tree of" in second.stderr) == (5, True), second
+        failing = workshop.build("x.conf", check=False)
+        assert (failing.status, b"a shell is open in the tree" in failing.stderr) == (8, True), failing
+        workshop.config(SCRIPT.replace("/no/such/folder", "/etc/copy"))
+        workshop.build("x.conf")
+        workshop.run("cache", "prune", "--all", *where)
+        shell.stdin.write(b"cat /mine /half /usr/share/hello/text\n")
+        shell.stdin.write(
+            b"for number in 3 4 5 6 7 8 9; do test -d /proc/$$/fd/$number && echo a way out; done; exit 9\n"
+        )
+        shell.stdin.close()
+        rest = shell.stdout.read().decode().splitlines()
+    assert shell.returncode == 9
+    assert rest == ["mine", "half", "hello of 1.0"]
+    left = json.loads(workshop.run("cache", "prune", "--all", "--json", *where).stdout)
+    assert {"failed", "unpacked"} <= {one["kind"] for one in left}
+
+
 COMPLETED = [
     ("vmbetter ca", {"cache"}),
     ("vmbetter cache ", {"list", "prune"}),
