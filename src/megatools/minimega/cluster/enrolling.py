@@ -85,6 +85,7 @@ class ClusterControl:
             raise InvalidState(f"{compress(there)} is in the mesh", hint="quit there, or revoke it")
         for name in names:
             await self.roster.forget(name)
+            self.revocations.give_up(name)
 
     def rows(self) -> list[NodeRow]:
         """Who is enrolled."""

@@ -8,19 +8,21 @@ taken back: a node that is revoked by mistake is enrolled again, with another ce
     its first request     -> waits (`Gate`) until those have answered that were away at the same time and are back
 
 The last is for a node that was cut off, or down, while somebody was revoked: whoever knows of it went from its sight
-together with the one it is about, and may come back a little later. It is waited for, but not for ever.
+together with the one it is about, and may come back a little later. It is waited for some seconds. A node that is alone
+then with the one that asks, of all that were there, refuses it for a minute: it may be the revoked one. Not for ever:
+the others may be dead (decision 24).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 
 import msgspec
 
-from megatools.hostkit.errors import InvalidState, MegaError, PermissionDenied, ProtocolError, chain_text
+from megatools.hostkit.errors import InvalidState, MegaError, PermissionDenied, ProtocolError, Unavailable, chain_text
 from megatools.hostkit.files import write_atomically
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, Credentials, CredentialStore, Revocation, read_private
@@ -33,6 +35,8 @@ SERVICE = "revoked"
 _CONTEXT = b"megatools revocation 1\0"
 _ASK_S = 2.0
 _LONGEST_HOLD_S = 6.0  # after a partition heals, all are back in about five
+_SLACK_S = 1.0
+_ALONE_S = 60.0  # after a power cut, hosts are back within about a minute of each other
 _TOGETHER_S = 10.0  # who went within this time went together: a hung one is missed seconds later
 _FORGET_S = 86400.0
 _SAVE_AFTER_S, _SAVE_AGAIN_S = 1.0, 10.0
@@ -93,6 +97,9 @@ class Revocations:
         self._came = asyncio.Event()
         self._names: dict[str, str] = {}  # of the members, by id
         self._lost: dict[str, float] = {}  # names that were members: when they went
+        self._joined: dict[str, float] = {}  # when the members came, by id
+        self._answered: set[str] = set()  # ids of those that told what they know
+        self._missing: set[str] = set()  # members before this daemon started that were not seen since
         self._saved: set[str] = set()
         self._saving: asyncio.TimerHandle | None = None
         gate.keeper = self.admitted
@@ -102,6 +109,7 @@ class Revocations:
         """Serve and ask, until the supervisor ends."""
         self._mesh.serve(SERVICE, self._serve)
         self._saved = self._read()
+        self._missing = set(self._saved)
         self._lost = dict.fromkeys(self._saved, asyncio.get_running_loop().time())  # we went from all of them at once
         self._supervisor.keep("revocations", self._listen)
 
@@ -129,18 +137,42 @@ class Revocations:
         return late
 
     async def admitted(self, caller: str) -> bool:
-        """Wait until what others know of a node is known here too; whether that took any time."""
+        """Wait until what others know of a node is known here too; whether that took any time.
+
+        Raises Unavailable when nobody is there who could know.
+        """
         if self._mesh.status().security != "tls":
             return False
         self._look()
-        settling = [self._settling[member.id] for member in self._mesh.members() if member.name == caller]
+        now_s = asyncio.get_running_loop().time()
+        settling = [member.id for member in self._mesh.members() if member.name == caller]
         if not settling:  # it asks before we have seen it come
-            await self._settle(asyncio.get_running_loop().time())
+            unseen = self._supervisor.start(f"revocations with {caller}", self._settle(caller, now_s))
+            try:
+                await self._held([unseen], now_s, caller)
+            finally:
+                unseen.cancel()
             return True
-        waiting = [task for task in settling if not task.done()]
+        waiting = [self._settling[identity] for identity in settling if not self._settling[identity].done()]
         if waiting:
-            await asyncio.wait(waiting)
+            await self._held(waiting, max(self._joined[identity] for identity in settling), caller)
         return bool(waiting)
+
+    def give_up(self, name: str) -> None:
+        """A node that is waited for will not come back."""
+        self._missing.discard(name)
+        self._lost.pop(name, None)
+        self._came.set()
+
+    async def _held(self, waiting: Sequence[asyncio.Task[None]], came_s: float, caller: str) -> None:
+        """Wait for a little while from when a node came. Raises Unavailable when that was not enough."""
+        left_s = came_s + _LONGEST_HOLD_S + _ASK_S + _SLACK_S - asyncio.get_running_loop().time()
+        _, pending = await asyncio.wait(waiting, timeout=max(left_s, 0.0))
+        if pending:
+            raise Unavailable(
+                f'"{self._mesh.name}" was away and meets only "{caller}" of those it knew, which may have been revoked',
+                hint=f"the others may know: at most {_ALONE_S:g} s. If they will not come back: `cluster forget` there",
+            )
 
     async def _serve(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
         try:
@@ -199,43 +231,77 @@ class Revocations:
         for identity, name in members.items():
             if identity not in self._settling:
                 self._meet(identity, name)
-        if members and self._saving is None and set(members.values()) != self._saved:
+        if members and self._saving is None and {*members.values(), *self._missing} != self._saved:
             self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER_S, self._save)
 
     def _meet(self, identity: str, name: str) -> None:
         self._names[identity] = name
-        went_s = self._lost.pop(name, asyncio.get_running_loop().time())
-        self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(name))
-        self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(went_s))
+        now_s = self._joined[identity] = asyncio.get_running_loop().time()
+        went_s = self._lost.pop(name, now_s)
+        self._missing.discard(name)
+        self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(identity, name))
+        self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(name, went_s))
         self._came.set()
 
     def _part(self, identity: str) -> None:
         name = self._names.pop(identity, None)
         if name is not None:
             self._lost[name] = asyncio.get_running_loop().time()
+            self._answered.discard(identity)
+            del self._joined[identity]
             self._asking.pop(identity).cancel()
             self._settling.pop(identity).cancel()
 
-    async def _settle(self, went_s: float) -> None:
+    async def _settle(self, node: str, went_s: float) -> None:
         """Until those are back that went with or after a node that went then, and have answered; or long enough."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_HOLD_S):
-                while self._awaits(went_s):
-                    self._came.clear()
-                    await self._came.wait()
+        await self._until(lambda: not self._awaited(went_s), _LONGEST_HOLD_S)
+        await self._told()
+        if self._is_alone_with(node, went_s):
+            _log.warning('of those this node knew only "%s" is there; it is not served yet', node)
+            if not await self._until(lambda: not self._is_alone_with(node, went_s), _ALONE_S):
+                for name in self._awaited(went_s):
+                    self.give_up(name)
+                self._look()
+            await self._told()
+
+    async def _told(self) -> None:
+        """Until those there have told what they know, or did not in time."""
         asking = [task for task in self._asking.values() if not task.done()]
         if asking:
             await asyncio.wait(asking)
 
-    def _awaits(self, went_s: float) -> bool:
-        """Whether somebody is missing who went together with a node, and was not revoked."""
+    async def _until(self, condition: Callable[[], bool], longest_s: float) -> bool:
+        """Wait until those that came or answered make something true; whether they did in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                while not condition():
+                    self._came.clear()
+                    await self._came.wait()
+                return True
+        return False
+
+    def _awaited(self, went_s: float) -> set[str]:
+        """Who is missing that went together with a node, and was not revoked."""
         now_s = asyncio.get_running_loop().time()
         self._lost = {name: lost_s for name, lost_s in self._lost.items() if now_s - lost_s < _FORGET_S}
-        revoked = {entry.name for entry in self._store.revoked.values()}
-        return any(
-            lost_s >= went_s - _TOGETHER_S and name not in revoked and name not in self._names.values()
-            for name, lost_s in self._lost.items()
+        together = {name for name, lost_s in self._lost.items() if lost_s >= went_s - _TOGETHER_S}
+        return together - self._revoked() - {*self._names.values()}
+
+    def _is_alone_with(self, node: str, went_s: float) -> bool:
+        """Whether it was we who were away, and not some others, and nobody but this node is back and has answered."""
+        awaited = self._awaited(went_s)
+        back = {
+            identity: name for identity, name in self._names.items() if self._joined[identity] >= went_s - _TOGETHER_S
+        }
+        stayed = len(self._names) - len(back)
+        if not awaited or 1 + stayed >= len(back) + len(awaited):
+            return False
+        return not any(
+            identity in self._answered for identity, name in back.items() if name not in {node, *self._revoked()}
         )
+
+    def _revoked(self) -> set[str]:
+        return {entry.name for entry in self._store.revoked.values()}
 
     def _read(self) -> set[str]:
         try:
@@ -246,7 +312,7 @@ class Revocations:
 
     def _save(self) -> None:
         self._saving = None
-        names = set(self._names.values())
+        names = {*self._names.values(), *self._missing}
         try:
             write_atomically(self._store.directory / MEMBERS_FILE, msgspec.json.encode(sorted(names)))
         except MegaError as error:
@@ -255,7 +321,7 @@ class Revocations:
             return
         self._saved = names
 
-    async def _ask(self, node: str) -> None:
+    async def _ask(self, identity: str, node: str) -> None:
         """Take the revocations that a node knows and this one does not."""
         message = _encode(Known(tuple(self._store.revoked)))
         async with aclosing(self._mesh.call([node], SERVICE, message, timeout_s=_ASK_S)) as arrivals:  # type: ignore[type-var]
@@ -265,5 +331,8 @@ class Revocations:
                         self._take(_entries.decode(arrival.payload))
                     except msgspec.MsgspecError:
                         _log.warning('"%s" answered what is no list of revocations', node)
-                elif arrival.ending is not Ending.DONE:
+                elif arrival.ending is Ending.DONE:
+                    self._answered.add(identity)
+                    self._came.set()
+                else:
                     _log.info('"%s" did not say what it knows of revocations: %s', node, arrival.error)

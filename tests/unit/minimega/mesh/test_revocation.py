@@ -250,6 +250,8 @@ async def test_revoked_nodes_are_not_waited_for(cluster: Cluster) -> None:
 async def test_nobody_waits_for_ever(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocation, "_ASK_S", 0.02)
     monkeypatch.setattr(revocation, "_LONGEST_HOLD_S", 0.02)
+    monkeypatch.setattr(revocation, "_ALONE_S", 0.02)
+    monkeypatch.setattr(revocation, "_SLACK_S", 5.0)
     one, _ = cluster.node("kn0"), cluster.node("kn1")
     cluster.node("kn2")
     await turns()
@@ -261,6 +263,98 @@ async def test_nobody_waits_for_ever(cluster: Cluster, monkeypatch: pytest.Monke
     async with asyncio.timeout(5):
         assert await one.gate.passed("kn1", "run")
         assert await one.gate.passed("stranger", "run")  # asks before it was seen
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are held for moments only, and members kept at once."""
+    for name, seconds in {"_LONGEST_HOLD_S": 0.02, "_ASK_S": 0.2, "_SLACK_S": 0.1, "_SAVE_AFTER_S": 0.0}.items():
+        monkeypatch.setattr(revocation, name, seconds)
+
+
+async def returned_alone_with_a_revoked_one(cluster: Cluster) -> Node:
+    """kn2 was down while kn0 revoked kn1, and kn0 is away now; kn2 is back and meets kn1 only."""
+    one, bad, _ = (cluster.node(name) for name in ("kn0", "kn1", "kn2"))
+    await turns()
+    cluster.network.crash("kn2")
+    await one.part.revoke([cluster.entry("kn1")])
+    bad.store.forget()
+    cluster.network.crash("kn0")
+    return cluster.node("kn2")
+
+
+async def served(node: Node, caller: str) -> None:
+    """Ask until it is not refused."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await node.gate.passed(caller, "run")
+            except Unavailable:
+                await asyncio.sleep(0)
+            else:
+                return
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_who_is_alone_with_one_node_refuses_it_until_another_is_back(cluster: Cluster) -> None:
+    returned = await returned_alone_with_a_revoked_one(cluster)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match='"kn2" was away and meets only "kn1" of those it knew'):
+            await returned.gate.passed("kn1", "run")
+    await turns()
+    assert (returned.store.directory / MEMBERS_FILE).read_text() == '["kn0","kn1"]', "a restart does not forget kn0"
+    cluster.node("kn0")
+    await served(returned, "kn1")
+    assert returned.knows("kn1")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_nor_does_it_serve_one_that_asks_before_it_was_seen(cluster: Cluster) -> None:
+    returned = await returned_alone_with_a_revoked_one(cluster)
+    await turns()
+    with pytest.raises(Unavailable):
+        await returned.gate.passed("kn1", "run")
+    cluster.network.cut("kn1", "kn2")
+    with pytest.raises(Unavailable):
+        await returned.gate.passed("kn1", "run")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_but_not_for_ever(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation, "_ALONE_S", 1.0)
+    returned = await returned_alone_with_a_revoked_one(cluster)
+    with pytest.raises(Unavailable):
+        await returned.gate.passed("kn1", "run")
+    path = returned.store.directory / MEMBERS_FILE
+    async with asyncio.timeout(10):
+        while path.read_text() != '["kn1"]':
+            await asyncio.sleep(0)
+    assert not await returned.gate.passed("kn1", "run")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_nor_for_those_that_were_given_up(cluster: Cluster) -> None:
+    returned = await returned_alone_with_a_revoked_one(cluster)
+    with pytest.raises(Unavailable):
+        await returned.gate.passed("kn1", "run")
+    returned.part.give_up("kn0")
+    await served(returned, "kn1")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_those_that_stayed_are_not_held_up_by_some_that_went(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of five go, and one of them for good: the other is served, for it was not we who were away."""
+    monkeypatch.setattr(revocation, "_SLACK_S", 5.0)
+    stayed, *_ = (cluster.node(f"kn{number}") for number in range(5))
+    await turns()
+    cluster.network.crash("kn3")
+    cluster.network.crash("kn4")
+    await turns()
+    cluster.node("kn3")
+    async with asyncio.timeout(10):
+        assert await stayed.gate.passed("kn3", "run")
 
 
 async def test_a_damaged_list_of_members_is_none(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
