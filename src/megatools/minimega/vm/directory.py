@@ -53,11 +53,13 @@ def write_taps(site: Site) -> None:
 
 
 def write_state(site: Site, state: VmState) -> None:
-    """Write the state, if the directory is still there."""
+    """Write the state, if the directory is still there. Raises Unavailable when the disk refuses."""
     try:
         (site.directory / "state").write_text(f"VM_{state}\n")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise Unavailable(f'cannot write "{site.directory / "state"}"') from error
 
 
 def remove(base: Path, site: Site) -> None:

@@ -16,7 +16,7 @@ import msgspec.structs
 from megatools.hostkit import facts
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, InvalidState, MegaError
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.state.journal import Delete, Journal, Put
+from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.stamps import ZERO, Stamp, StampClock
 from megatools.minimega.vm import directory, rows
 from megatools.minimega.vm.asking import ask_all
@@ -30,13 +30,13 @@ from megatools.minimega.vm.machine import Machine
 from megatools.minimega.vm.macs import new_mac
 from megatools.minimega.vm.plan import Nic, VmPlan
 from megatools.minimega.vm.ports import Ports
-from megatools.minimega.vm.records import KIND
 from megatools.minimega.vm.recovery import recover_machines
 from megatools.minimega.vm.releasing import TapReleaser
 from megatools.minimega.vm.rooms import NO_CAPS, Capacity, Caps, Room, commitments, need_of
 from megatools.minimega.vm.rows import VmRow, VmSummary
 from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.vm.targets import WILDCARD, Selection, VmNotFound, select
+from megatools.minimega.vm.writing import VmJournal, put
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,16 @@ class Fleet:
         self._supervisor = supervisor
         self._caps = settings.caps
         self._clock = clock
-        self._launcher = Launcher(base, journal, network, backends, settings, clock)
-        self._releaser = TapReleaser(journal, network)
+        self._records = VmJournal(journal)
+        self._launcher = Launcher(base, journal, self._records, network, backends, settings, clock)
+        self._releaser = TapReleaser(self._records, network)
         self._changes = Changes()
         self._machines: dict[str, Machine] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._launched = asyncio.Condition()
         self._next_id = 0
         supervisor.keep("give taps back", self._releaser.run)
+        supervisor.keep("write what is owed", self._records.run)
         self._random = random.SystemRandom()
 
     # ---- who is there
@@ -226,13 +228,21 @@ class Fleet:
             await self._forget([machine for machine in selection.matched if machine.step is Step.ENDING])
 
     async def tag(self, machines: Sequence[Machine], changes: Mapping[str, str | None]) -> None:
-        """Set tags, or remove those whose value is None, on VMs."""
+        """Set tags, or remove those whose value is None, on VMs: all of it, or nothing when the disk refuses."""
+        before = [(machine, machine.tags, machine.written) for machine in machines]
         for machine in machines:
             merged = {**machine.tags, **changes}
             machine.tags = {key: value for key, value in merged.items() if value is not None}
             now = self._clock.next(max(machine.written.values(), default=ZERO))
             machine.written = machine.written | dict.fromkeys(changes, now)
-        await self._journal.write(*(_put(machine) for machine in machines))
+        after = [machine.written for machine in machines]
+        try:
+            await self._journal.write(*(put(machine) for machine in machines))
+        except BaseException:
+            for (machine, tags, written), ours in zip(before, after, strict=True):
+                if machine.written is ours:
+                    machine.tags, machine.written = tags, written
+            raise
         for machine in machines:
             self.changed(machine)
 
@@ -317,14 +327,13 @@ class Fleet:
             await self._backend(machine).destroy(machine.site)
             await asyncio.to_thread(directory.remove, self.base, machine.site)
             self._publish(machine, removed=True)
-        await self._journal.write(*(Delete(KIND, machine.uuid) for machine in machines))
+        await self._records.forget(machines)
 
     # ---- what machines call (machine.Hooks)
 
     async def save(self, machine: Machine) -> None:
         """Journal a VM as it is."""
-        directory.write_state(machine.site, machine.state)
-        await self._journal.write(_put(machine))
+        await self._records.save(machine)
 
     def changed(self, machine: Machine) -> None:
         """Tell the feed."""
@@ -354,7 +363,3 @@ class Fleet:
         self._changes.publish(
             VmChange(machine.uuid, machine.id, machine.name, machine.namespace, machine.state, removed)
         )
-
-
-def _put(machine: Machine) -> Put:
-    return Put(KIND, machine.uuid, machine.namespace, machine.record())

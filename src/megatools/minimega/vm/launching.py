@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megatools.hostkit.errors import MegaError, Unavailable, chain_text
-from megatools.minimega.state.journal import Delete, Journal, Put
+from megatools.minimega.state.journal import Journal, Put
 from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm import directory
 from megatools.minimega.vm.backend import Backend
@@ -31,6 +31,7 @@ from megatools.minimega.vm.machine import Machine
 from megatools.minimega.vm.ports import Port, Ports
 from megatools.minimega.vm.records import KIND
 from megatools.minimega.vm.settings import VmSettings
+from megatools.minimega.vm.writing import VmJournal, put
 
 _log = logging.getLogger(__name__)
 _SETTLING = 500  # journal writes waiting at once; they are committed in groups
@@ -43,6 +44,7 @@ class Launcher:
         self,
         base: Path,
         journal: Journal,
+        records: VmJournal,
         network: Ports,
         backends: Mapping[VmKind, Backend],
         settings: VmSettings,
@@ -51,6 +53,7 @@ class Launcher:
         self._base = base
         self._clock = clock
         self._journal = journal
+        self._records = records
         self._network = network
         self._backends = backends
         self._spawning = asyncio.Semaphore(settings.concurrent_spawns)
@@ -96,7 +99,7 @@ class Launcher:
         for machine in machines:
             taps = tuple(next(names) for _ in machine.site.plan.nics)
             machine.site = replace(machine.site, taps=taps, offload=self._network.offloads)
-        await self._journal.write(*(_put(machine) for machine in machines))
+        await self._journal.write(*(put(machine) for machine in machines))
 
     async def _make_taps(self, machines: Sequence[Machine]) -> None:
         await self._network.make(_ports(machines))
@@ -133,8 +136,12 @@ class Launcher:
             machine.without_taps()
             if not again:
                 await asyncio.to_thread(directory.remove, self._base, machine.site)
-        if not again:
-            await self._journal.write(*(Delete(KIND, machine.uuid) for machine in machines))
+        if again:
+            return
+        try:
+            await self._records.forget(machines)
+        except MegaError as error:  # of those that were launched all is written down
+            _log.warning("failed launches: %s", chain_text(error))
 
     def _backend(self, machine: Machine) -> Backend:
         backend = self._backends.get(machine.site.plan.kind)
@@ -216,7 +223,3 @@ def ports_of(machine: Machine) -> list[Port]:
         Port(tap, nic.bridge, nic.vlan, plan.namespace, plan.uuid, nic.mac)
         for tap, nic in zip(machine.site.taps, plan.nics, strict=True)
     ]
-
-
-def _put(machine: Machine) -> Put:
-    return Put(KIND, machine.uuid, machine.namespace, machine.record())

@@ -10,7 +10,9 @@ Made and kept by `fleet`; `launching` may touch it only while its task does not 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -21,6 +23,7 @@ from megatools.minimega.vm.backend import AgentChanged, Ended, Happening, Instan
 from megatools.minimega.vm.lifecycle import ALIVE, Step, Verdict, VmState, Wish, decide
 from megatools.minimega.vm.records import VmRecord
 
+_log = logging.getLogger(__name__)
 ERROR_TAG = "error"
 
 
@@ -201,9 +204,9 @@ class Machine:
                         await self._answer(asked)
                     case _Died(life, ended):
                         if life == self._life:
-                            await self._ended(ended)
+                            await self._unasked(self._ended(ended))
                     case _Look():
-                        await self._look()
+                        await self._unasked(self._look())
         finally:
             self.refuse_waiting()
 
@@ -214,6 +217,13 @@ class Machine:
             item = self._queue.get_nowait()
             if isinstance(item, _Asked) and not item.done.done():
                 item.done.set_exception(NotFound(f"vm not found: {self.name}"))
+
+    async def _unasked(self, step: Coroutine[object, object, None]) -> None:
+        """Something happened that nobody waits for: what the disk refuses does not end the VM's task."""
+        try:
+            await step
+        except MegaError as error:
+            _log.warning("%s", chain_text(error))
 
     async def _answer(self, asked: _Asked) -> None:
         try:
@@ -290,8 +300,10 @@ class Machine:
         if not ended.clean:
             self.tags[ERROR_TAG] = ended.reason
         self.step = Step.SETTLED
-        await self._become(VmState.QUIT if ended.clean else VmState.ERROR)
-        self._hooks.died(self)
+        try:
+            await self._become(VmState.QUIT if ended.clean else VmState.ERROR)
+        finally:
+            self._hooks.died(self)
 
     async def _look(self) -> None:
         if self.state not in ALIVE:
@@ -303,8 +315,10 @@ class Machine:
 
     async def _become(self, state: VmState) -> None:
         self.state = state
-        await self._hooks.save(self)
-        self._hooks.changed(self)
+        try:
+            await self._hooks.save(self)
+        finally:
+            self._hooks.changed(self)
 
     def _process(self) -> Instance:
         if self.instance is None:

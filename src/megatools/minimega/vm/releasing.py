@@ -10,10 +10,9 @@ import logging
 from collections.abc import Iterable
 
 from megatools.hostkit.errors import MegaError, chain_text
-from megatools.minimega.state.journal import Journal, Put
 from megatools.minimega.vm.machine import Machine
 from megatools.minimega.vm.ports import Ports
-from megatools.minimega.vm.records import KIND
+from megatools.minimega.vm.writing import VmJournal
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +20,8 @@ _log = logging.getLogger(__name__)
 class TapReleaser:
     """Takes the taps of machines that died; `run` is its background task."""
 
-    def __init__(self, journal: Journal, network: Ports) -> None:
-        self._journal = journal
+    def __init__(self, records: VmJournal, network: Ports) -> None:
+        self._records = records
         self._network = network
         self._wake = asyncio.Event()
         self._waiting: dict[str, Machine] = {}
@@ -63,4 +62,7 @@ class TapReleaser:
             return
         for machine in batch:
             machine.without_taps()
-        await self._journal.write(*(Put(KIND, machine.uuid, machine.namespace, machine.record()) for machine in batch))
+        try:
+            await self._records.save(*batch)
+        except MegaError as error:
+            _log.warning("taps given back: %s", chain_text(error))

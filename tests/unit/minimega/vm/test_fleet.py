@@ -10,8 +10,9 @@ import pytest
 
 from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound, Unavailable
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.state.journal import Journal, Put
+from megatools.minimega.state.journal import Journal, Put, decode
 from megatools.minimega.state.stamps import StampClock
+from megatools.minimega.vm import writing
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import DiskSpec, VmConfig, VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -19,7 +20,9 @@ from megatools.minimega.vm.handlers import handlers
 from megatools.minimega.vm.lifecycle import VmState
 from megatools.minimega.vm.operations import LaunchVms, ReadTags, Refused, SetTag, VmInfo
 from megatools.minimega.vm.plan import Nic, VmPlan
+from megatools.minimega.vm.records import VmRecord
 from megatools.minimega.vm.settings import VmSettings
+from tests.unit.minimega.state.full_disk import full_disk
 
 NS = "minimega"
 
@@ -395,5 +398,43 @@ def test_tables_have_the_columns_of_the_manual(world: World) -> None:
             world.backend.failures["prepare", "c"] = NotFound("gone", hint="look elsewhere")
             answer = await do[LaunchVms](NS, LaunchVms((plan("b"), plan("c"))))
             assert LaunchVms.refused(answer) == [Refused("c", "gone", "look elsewhere")]
+
+    run(scenario)
+
+
+def test_a_full_disk_is_told_hides_no_vm_and_is_made_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_AGAIN_S", 0.0)
+
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan(name) for name in "abcd"])
+            await fleet.start(NS, "all")
+            await fleet.tag([fleet.find(NS, "a")], {"color": "red"})
+            with full_disk(fleet._journal) as refused:
+                with pytest.raises(Unavailable, match='vm "b" is QUIT now, but that cannot be written down yet'):
+                    await fleet.kill(NS, "b")
+                with pytest.raises(Unavailable):
+                    await fleet.tag([fleet.find(NS, name) for name in "ad"], {"color": "blue", "shape": "round"})
+                assert [dict(vm.tags) for vm in fleet.machines(NS)] == [{"color": "red"}, {}, {}, {}]
+                world.backend.instances["uuid-c"].die("out of memory")
+                await until(lambda: states(fleet)["c"] is VmState.ERROR)
+                (result,) = await fleet.launch([plan("e")])
+                assert str(result.error) == "cannot write the journal"
+                assert set(world.ports.attached) and set(states(fleet)) == set("abcd")
+                with pytest.raises(Unavailable, match="1 VMs are gone, but that cannot be written down yet"):
+                    await fleet.flush(NS, "b")
+                assert refused
+            await until(lambda: not fleet._records._refused.is_set())
+            written = [decode(record, VmRecord) for record in fleet._journal.read("vm")]
+            assert {record.plan.name: record.state for record in written} == {
+                "a": VmState.RUNNING,
+                "c": VmState.ERROR,
+                "d": VmState.RUNNING,
+            }
+            assert await fleet.stop(NS, "a") == ()
+            assert await fleet.start(NS, "c") == ()
+            assert await fleet.flush(NS, "all") == ()
+            assert {port.owner for port in world.ports.attached.values()} == {f"uuid-{name}" for name in "acd"}
+        assert world.records() == ["uuid-a", "uuid-c", "uuid-d"]
 
     run(scenario)
