@@ -41,7 +41,10 @@ async def ask(mesh: Mesh) -> Topology:
     async with aclosing(mesh.call(members, SERVICE, b"", timeout_s=ANSWER_S)) as arrivals:  # type: ignore[type-var]
         async for arrival in arrivals:
             if arrival.ending is None:
-                links += msgspec.msgpack.decode(arrival.payload, type=list[Link])
+                try:
+                    links += msgspec.msgpack.decode(arrival.payload, type=list[Link])
+                except msgspec.MsgspecError as error:
+                    problems[arrival.host] = f"its answer is unreadable, it may run another version: {error}"
             elif arrival.ending is not Ending.DONE:
                 problems[arrival.host] = arrival.error or arrival.ending.value
     return Topology(adjacency([mesh.name, *members], links), problems)

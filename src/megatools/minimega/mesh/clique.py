@@ -211,11 +211,9 @@ class ZenohMesh:
         await self._contacts.hangup(self._member(name))
 
     async def links(self) -> Sequence[Link]:
-        """The connections of this node."""
-        return tuple(
-            Link(self.name, self._membership.name_of(link.id) or link.certificate or link.id, link.far)
-            for link in self._links.values()
-        )
+        """The connections of this node, not those of sessions that only introduce others for a moment (`dial`)."""
+        named = [(self._membership.name_of(link.id) or link.certificate, link.far) for link in self._links.values()]
+        return tuple(Link(self.name, name, far) for name, far in named if name not in ("", self.name))
 
     async def close(self) -> None:
         """Leave; calls that run end LOST."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from megatools.minimega.cluster.topology import adjacency, dot_text
-from megatools.minimega.mesh.mesh import Link
+from megatools.minimega.cluster.topology import SERVICE, adjacency, dot_text
+from megatools.minimega.mesh.mesh import Caller, Link
 from tests.unit.minimega.cluster.daemons import daemons
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,17 @@ async def test_a_node_that_does_not_tell_is_named(tmp_path: Path, monkeypatch: p
         network.hanging.add("kn3")
         assert await kn1.errors("mesh list") == [("kn3", "no answer within 0.05 s")]
         assert await kn1.text("mesh_list") == "kn1\n |--kn2\n |--kn3\nkn2\n |--kn1\n |--kn3\nkn3\n |--kn1\n |--kn2"
+
+
+async def test_a_node_of_another_version_is_named(tmp_path: Path) -> None:
+    async def riddle(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+        yield b"\xc1"
+
+    async with daemons(tmp_path, "kn1", "kn2") as (network, (kn1, *_others)):
+        network.nodes["kn2"].serve(SERVICE, riddle)
+        ((host, error),) = await kn1.errors("mesh list")
+        assert host == "kn2" and error.startswith("its answer is unreadable, it may run another version")
+        assert await kn1.text("mesh_list") == "kn1\n |--kn2\nkn2\n |--kn1"
 
 
 async def test_dot(tmp_path: Path) -> None:
