@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Generator
+import re
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,19 +19,21 @@ from megatools.hostkit import bundle, proc
 from megatools.hostkit.bootstrap import emulation, sandbox
 from megatools.hostkit.bootstrap.apt import MissingPackages, tells_no_space
 from megatools.hostkit.errors import CommandFailed, InvalidInput, InvalidState, MegaError, Unavailable, chain_text
-from megatools.vmbetter import claims, plan, tree
+from megatools.vmbetter import claims, plan, secrets, tree
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter.cache import SPACE_HINT, Cache, Entry, key_of
 from megatools.vmbetter.config.merge import PROJECT_OVERLAY
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Reporter
+from megatools.vmbetter.finished import members, plain
 from megatools.vmbetter.lock import Lock
-from megatools.vmbetter.stages import overlays, packages, postbuild
+from megatools.vmbetter.stages import hostkeys, overlays, packages, postbuild
 from megatools.vmbetter.stages.postbuild import Workplace
 from megatools.vmbetter.stages.request import Source, request
-from megatools.vmbetter.tree import Layer, Member
+from megatools.vmbetter.tree import Layer
 
 _ZSTD = ["zstd", "-q", "-f", "-T0"]
+_LAST_DATE = (1 << 32) - 1  # what an initrd's format has room for
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -59,7 +62,8 @@ class Assembly:
         with stage(packages.STAGE):
             self.lock = self._locked()
             packages.mark_used(cache, self.lock)
-        self.epoch = date_asked() or self.lock.date
+        asked = date_asked()
+        self.epoch = self.lock.date if asked is None else asked
 
     def _locked(self) -> Lock:
         """The lock to build from: the one given, one of an earlier build, or a new one."""
@@ -94,8 +98,11 @@ class Assembly:
 
     def _folder(self, name: str) -> Path:
         folder = self._workspace / name
-        folder.mkdir()
-        folder.chmod(0o755)
+        try:
+            folder.mkdir()
+            folder.chmod(0o755)
+        except OSError as error:
+            raise Unavailable(f'cannot write to the cache "{self._cache.root}"', hint=SPACE_HINT) from error
         return folder
 
     def _found(self, kind: str, key: str, name: str) -> Entry | None:
@@ -117,9 +124,12 @@ class Assembly:
         with stage(packages.STAGE):
             tar = packages.make(self.lock, self._request, self._cache, folder, self._say, epoch=self.epoch)
             rows = folder / "index.json"
-            rows.write_bytes(msgspec.json.encode(tree.index(tar)))
+            index = tree.index(tar)
+            rows.write_bytes(msgspec.json.encode(index))
+            private = msgspec.json.encode(secrets.found(tar)).decode()
             proc.run_sync([*_ZSTD, "-1", "--rm", str(tar), "-o", f"{tar}.zst"], timeout_s=1800)
-            notes = {"for": ", ".join(self._plan.recipe.files), "packages": str(count)}
+            notes = {"for": ", ".join(self._plan.recipe.files), "packages": str(count), "secrets": private}
+            notes |= {"sshd": "yes"} if hostkeys.are_needed(index) else {}
             made = {"tree.tar.zst": Path(f"{tar}.zst"), "index.json": rows}
             entry = self._cache.publish("packages", key, made, notes)
         sandbox.remove(folder)
@@ -127,9 +137,14 @@ class Assembly:
 
     def overlay(self, base: Entry) -> tuple[str, Layer | None]:
         """The overlays' layer and a key for it."""
+        key, entry = self._overlay(base)
+        return key, self._layer(entry) if entry is not None else None
+
+    def _overlay(self, base: Entry) -> tuple[str, Entry | None]:
         with stage(overlays.STAGE):
-            paths = [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
-            self.overlays = [(path.name, overlays.digest(path)) for path in paths]
+            paths = [hostkeys.overlay(self._workspace)] if base.notes.get("sshd") else []
+            paths += [self._overlay_folder(entry.value) for entry in self._plan.recipe.overlays]
+            self.overlays = list(zip(_names(paths), map(overlays.digest, paths), strict=True))
         key = plan.overlays_key(base.files["tree.tar.zst"].sha256, [rows for _, rows in self.overlays], self.epoch)
         if not paths:
             return key, None
@@ -141,7 +156,7 @@ class Assembly:
                 made = overlays.make(paths, members(base), target, epoch=self.epoch)
                 self._check_unchanged(paths)
                 found = self._keep(key, made)
-        return key, self._layer(found)
+        return key, found
 
     def _check_unchanged(self, paths: list[Path]) -> None:
         """Raise InvalidState when an overlay is not what its key in the cache is made of any more."""
@@ -153,8 +168,16 @@ class Assembly:
         return bundle.folder(self._cache.root) if value == PROJECT_OVERLAY else Path(value)
 
     def finished(self, base: Entry) -> tuple[str, Layer | None]:
-        """The layer of everything over the packages, and its key."""
-        below, over = self.overlay(base)
+        """The layer of everything over the packages, and its key. Warns of private keys in the tree."""
+        key, entry = self._finished(base)
+        layer = self._layer(entry) if entry is not None else None
+        brought = {str(row[0]) for _, rows in self.overlays for row in rows}
+        for text in secrets.warnings(_noted(base), _noted(entry) if entry is not None else [], layer, brought):
+            self._say.warn("secrets", text)
+        return key, layer
+
+    def _finished(self, base: Entry) -> tuple[str, Entry | None]:
+        below, over = self._overlay(base)
         scripts = self._plan.recipe.postbuilds
         if not scripts:
             return below, over
@@ -162,7 +185,8 @@ class Assembly:
         found = self._found("layers", key, postbuild.STAGE)
         if found is None:
             with stage(postbuild.STAGE):
-                place = self.workplace(base, over, self._workspace / "postbuild")
+                lower = self._layer(over) if over is not None else None
+                place = self.workplace(base, lower, self._workspace / "postbuild")
                 try:
                     made = postbuild.run(
                         scripts, place, self._workspace, self._say, epoch=self.epoch, timeout_s=self._plan.timeout_s
@@ -172,7 +196,7 @@ class Assembly:
                     raise
                 self._leave(None)
                 found = self._keep(key, made)
-        return key, self._layer(found)
+        return key, found
 
     def _leave(self, folder: Path | None) -> None:
         """Keep a tree whose postbuild failed, or none, in place of the one before, unless somebody looks at that."""
@@ -211,7 +235,8 @@ class Assembly:
     def _keep(self, key: str, layer: Layer) -> Entry:
         about = self._workspace / "layer.json"
         about.write_bytes(msgspec.json.encode([layer.gone, layer.opaque]))
-        return self._cache.publish("layers", key, {"layer.tar": layer.tar, "layer.json": about})
+        notes = {"secrets": msgspec.json.encode(secrets.found(layer.tar)).decode()}
+        return self._cache.publish("layers", key, {"layer.tar": layer.tar, "layer.json": about}, notes)
 
     def _layer(self, entry: Entry) -> Layer:
         tar = self._cache.verified(entry, "layer.tar")
@@ -220,66 +245,28 @@ class Assembly:
         return Layer(tar, gone, opaque)
 
 
-class FinishedTree:
-    """A base with a layer over it, as targets read it; whole tars are made when first asked for."""
-
-    def __init__(
-        self, cache: Cache, base: Entry, layer: Layer | None, workspace: Path, *, use_cache: bool = True
-    ) -> None:
-        self._cache = cache
-        self._base = base
-        self._workspace = workspace
-        self._use_cache = use_cache
-        self._made: set[str] = set()  # what this build has made itself
-        self.layer = layer
-
-    def tar(self) -> Path:
-        """The whole tree as a plain tar."""
-        if self.layer is None:
-            return self.base_tar()
-        merged = self._workspace / "merged.tar"
-        if not merged.exists():
-            tree.merge(self.base_tar(), self.layer, merged)
-        return merged
-
-    def base_tar(self) -> Path:
-        """The packages' tree as a plain tar."""
-        return plain(self._cache, self._base, self._workspace)
-
-    def base_members(self) -> list[Member]:
-        """The index of the packages' tree."""
-        return members(self._base)
-
-    def of_base(self, identity: object, make: Callable[[Path], Path]) -> Path:
-        """A file that depends on the packages' tree and `identity` alone: from the cache, or made (given the tar)."""
-        key = key_of("derived", self._base.files["tree.tar.zst"].sha256, identity)
-        entry = self._cache.find("derived", key) if self._use_cache or key in self._made else None
-        if entry is None:
-            entry = self._cache.publish("derived", key, {"file": make(self.base_tar())})
-            self._made.add(key)
-        return self._cache.verified(entry, "file")
+def _noted(entry: Entry) -> list[str]:
+    """What of one machine an entry's tar has, as it was noted when it was made."""
+    return msgspec.json.decode(entry.notes.get("secrets", "[]"), type=list[str])
 
 
-def plain(cache: Cache, base: Entry, workspace: Path) -> Path:
-    """The packages' tree as a plain tar in the workspace."""
-    tar = workspace / "base.tar"
-    if not tar.exists():
-        packed = cache.verified(base, "tree.tar.zst")
-        proc.run_sync(["zstd", "-q", "-d", "-f", str(packed), "-o", str(tar)], timeout_s=1800)
-    return tar
+def _names(paths: list[Path]) -> list[str]:
+    """What overlays are called: each by its folder's name, the second of a name with a number."""
+    names: list[str] = []
+    for path in paths:
+        alike = sum(one.name == path.name for one in paths[: len(names)])
+        names.append(f"{path.name}({alike + 1})" if alike else path.name)
+    return names
 
 
-def members(base: Entry) -> list[Member]:
-    """The index of the packages' tree."""
-    return msgspec.json.decode(base.path("index.json").read_bytes(), type=list[Member])
-
-
-def date_asked() -> int:
-    """The date an environment asks for (SOURCE_DATE_EPOCH); 0 when it does not."""
+def date_asked() -> int | None:
+    """The date an environment asks for (SOURCE_DATE_EPOCH); None when it does not. Raises InvalidInput."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if text and not text.isdigit():
-        raise InvalidInput(f'SOURCE_DATE_EPOCH "{text}" is not a number of seconds')
-    return int(text or 0)
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > _LAST_DATE:
+        raise InvalidInput(f'SOURCE_DATE_EPOCH "{text}" is not a number of seconds between 0 and {_LAST_DATE}')
+    return int(text)
 
 
 @contextlib.contextmanager

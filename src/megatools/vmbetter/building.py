@@ -17,12 +17,14 @@ import msgspec
 from megatools.hostkit.errors import Corrupt, InvalidInput, MegaError, PermissionDenied, chain_text
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import manifest, plan, staged
-from megatools.vmbetter.assembly import Assembly, FinishedTree, Plan, stage
+from megatools.vmbetter.assembly import Assembly, Plan, stage
 from megatools.vmbetter.cache import Cache, Entry, default_root, key_of
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
 from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
+from megatools.vmbetter.finished import FinishedTree
 from megatools.vmbetter.manifest import Part
+from megatools.vmbetter.stages import packages
 from megatools.vmbetter.stages.postbuild import TIMEOUT_S
 from megatools.vmbetter.stages.request import Source
 from megatools.vmbetter.targets import registry
@@ -138,7 +140,7 @@ class _Build:
             entries = [self._image(target, finished, tree_key, assembly.epoch, workspace) for target in targets]
             with Delivery(output_dir) as delivery:
                 delivered = self._hand_over(targets, entries, delivery, name)
-                about = self._manifest(name, assembly, entries, delivered)
+                about = self._manifest(name, assembly, targets, entries, delivered)
                 delivery.data(msgspec.json.format(msgspec.json.encode(about)) + b"\n", output_dir / f"{name}.manifest")
                 if locks.differs(lock_path, assembly.lock):
                     delivery.data(locks.encode(assembly.lock), lock_path)
@@ -156,7 +158,12 @@ class _Build:
         return delivered
 
     def _manifest(
-        self, name: str, assembly: Assembly, entries: list[Entry], delivered: dict[str, Path]
+        self,
+        name: str,
+        assembly: Assembly,
+        targets: tuple[Target, ...],
+        entries: list[Entry],
+        delivered: dict[str, Path],
     ) -> manifest.Manifest:
         parts = tuple(
             Part(delivered[suffix].name, stored.sha256)
@@ -166,7 +173,22 @@ class _Build:
         )
         engine = self._asked.source.engine
         about = manifest.of_build(name, self._recipe, assembly.lock, assembly.overlays, engine, assembly.epoch, parts)
-        return msgspec.structs.replace(about, memory_mib=memory_of(entries))
+        tools = packages.tools(engine) + [tool for target in targets for tool in target.tools()]
+        return msgspec.structs.replace(
+            about, memory_mib=memory_of(entries), options=self._options(), tools=tuple(dict.fromkeys(tools))
+        )
+
+    def _options(self) -> dict[str, str]:
+        """What was asked for that is not the usual, for the manifest."""
+        usual, asked = Wanted(), self._asked.targets
+        found = {
+            field.replace("_", "-"): str(value)
+            for field, value in msgspec.structs.asdict(asked).items()
+            if value != getattr(usual, field)
+        }
+        if self._asked.constraints != DEFAULT_CONSTRAINTS:
+            found["constraints"] = ",".join(sorted(self._asked.constraints))
+        return found
 
     def _stage_one(self, assembly: Assembly, directory: Path, name: str, lock_path: Path, workspace: Path) -> Result:
         staged.check_new(directory / name)
@@ -201,8 +223,8 @@ class _Build:
             return found
         self._say.step(target.name, "packing")
         folder = workspace / f"target-{target.name}"
-        folder.mkdir()
         with stage(target.name):
+            folder.mkdir()
             made = target.make(finished, folder, epoch=epoch)
             about = f"{self._config.resolve()} {target.name}"
             warnings = msgspec.json.encode(made.warnings).decode()

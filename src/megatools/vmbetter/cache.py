@@ -179,12 +179,8 @@ class Cache:
         found: list[Holding] = []
         for kind in kinds:
             for path in (self.root / kind).glob("*"):
-                about, mark = "", path
-                if (path / "entry.json").is_file():
-                    mark = path / "entry.json"
-                    with contextlib.suppress(msgspec.DecodeError):
-                        about = msgspec.json.decode(mark.read_bytes(), type=Entry).notes.get("for", "")
-                found.append(Holding(kind, path.name, _size(path), mark.stat().st_mtime, about))
+                with contextlib.suppress(FileNotFoundError):  # a build goes on meanwhile
+                    found.append(_holding(kind, path))
         return sorted(found, key=lambda held: held.used)
 
     def retire(self, kind: str, about: str, *, keep: int) -> None:
@@ -193,7 +189,7 @@ class Cache:
         for one in alike[: max(0, len(alike) - keep)]:
             self.discard(self.root / kind / one.key)
 
-    def prune(self, *, keep_bytes: int, older_than_s: float = 0.0) -> list[Holding]:
+    def prune(self, *, keep_bytes: int, older_than_s: float | None = None) -> list[Holding]:
         """Remove what was not used lately: all older than an age, then the oldest until at most so much is kept.
 
         What a shell uses stays.
@@ -202,7 +198,7 @@ class Cache:
         left = sum(one.size for one in held)
         removed: list[Holding] = []
         for one in held:
-            if left <= keep_bytes and not (older_than_s and time.time() - one.used > older_than_s):
+            if left <= keep_bytes and (older_than_s is None or time.time() - one.used <= older_than_s):
                 continue
             if claims.is_claimed(self.root / one.kind / one.key):
                 continue
@@ -242,6 +238,15 @@ class Cache:
         except OSError as error:
             raise Unavailable(f'cannot write to the cache "{self.root}"', hint=SPACE_HINT) from error
         return entry
+
+
+def _holding(kind: str, path: Path) -> Holding:
+    about, mark = "", path
+    if (path / "entry.json").is_file():
+        mark = path / "entry.json"
+        with contextlib.suppress(msgspec.DecodeError):
+            about = msgspec.json.decode(mark.read_bytes(), type=Entry).notes.get("for", "")
+    return Holding(kind, path.name, _size(path), mark.stat().st_mtime, about)
 
 
 def _size(path: Path) -> int:

@@ -33,7 +33,8 @@ class Part(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What an image is made of; `date` is the image's time stamp, `results` are names of files beside the manifest.
 
-    `memory_mib` is what a machine needs to boot those results that are unpacked into memory; 0 when none is.
+    `memory_mib` is what a machine needs to boot those results that are unpacked into memory; 0 when none is. `options`
+    are those that were given for the results, `tools` the programs that made them, with their versions.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Manifest(msgspec.Struct, frozen=True):
     results: tuple[Part, ...]
     format: int = FORMAT
     memory_mib: int = 0
+    options: dict[str, str] = {}
+    tools: tuple[str, ...] = ()
 
 
 def of_build(
@@ -63,7 +66,8 @@ def of_build(
     rows: list[Part] = []
     for folder, digest in folders:
         for row in digest:
-            rows.append(Part(f"{folder}/{row[0]}", hashlib.sha256(msgspec.json.encode(row[1:])).hexdigest()))
+            name_inside = str(row[0]).removeprefix("\0")  # see overlays.plain
+            rows.append(Part(f"{folder}/{name_inside}", hashlib.sha256(msgspec.json.encode(row[1:])).hexdigest()))
     scripts = tuple(
         Part(str(entry.origin), hashlib.sha256(entry.value.encode()).hexdigest()) for entry in recipe.postbuilds
     )
@@ -80,7 +84,12 @@ def find(path: Path) -> Manifest:
         raise NotFound(f'no file "{path}"')
     digest = ""
     for candidate in sorted(path.resolve().parent.glob("*.manifest")):
-        manifest = _read(candidate)
+        try:
+            manifest = _read(candidate)
+        except Corrupt:
+            if candidate.stem == path.resolve().name.split(".", 1)[0]:
+                raise
+            continue  # another program's
         names = {part.name: part.sha256 for part in manifest.results}
         if path.resolve().name not in names:
             continue
@@ -105,6 +114,11 @@ def text(manifest: Manifest) -> str:
     lines = [f"{manifest.name}: {manifest.suite} {manifest.architecture}, {len(manifest.packages)} packages"]
     if manifest.memory_mib:
         lines.append(f"memory: {manifest.memory_mib} MiB to boot")
+    for title, words in (
+        ("options", [f"{key}={value}" for key, value in manifest.options.items()]),
+        ("tools", manifest.tools),
+    ):
+        lines += [f"{title}:", *(f"  {word}" for word in words)] if words else []
     for title, parts in (
         ("results", manifest.results),
         ("configs", manifest.configs),
@@ -167,17 +181,43 @@ def _relation(one: str, kind: str, other: str) -> dict[str, str]:
 
 def difference(one: Manifest, other: Manifest) -> list[str]:
     """What changed from one image to another, a line for each thing; empty when nothing did."""
-    lines: list[str] = []
+    lines = _changes("", _facts(one), _facts(other), show=True)
+    lines += _changes("option ", one.options, other.options, show=True)
+    lines += [f"- tool {tool}" for tool in one.tools if tool not in other.tools]
+    lines += [f"+ tool {tool}" for tool in other.tools if tool not in one.tools]
     before = {offer.name: offer.version for offer in one.packages}
     after = {offer.name: offer.version for offer in other.packages}
-    lines += _changes("package", before, after, show=True)
-    for kind, old, new in (
-        ("config", one.configs, other.configs),
-        ("overlay file", one.overlays, other.overlays),
-        ("postbuild script", one.postbuilds, other.postbuilds),
-    ):
-        lines += _changes(kind, {part.name: part.sha256 for part in old}, {part.name: part.sha256 for part in new})
+    lines += _changes("package ", before, after, show=True)
+    for kind, old, new in (("config", one.configs, other.configs), ("overlay file", one.overlays, other.overlays)):
+        lines += _changes(f"{kind} ", _by_name(old), _by_name(new))
+    lines += _scripts(one.postbuilds, other.postbuilds)
+    lines += _changes("result ", _by_suffix(one), _by_suffix(other))
     return lines
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    date = datetime.fromtimestamp(manifest.date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    facts = {"suite": manifest.suite, "architecture": manifest.architecture, "engine": manifest.engine, "date": date}
+    return facts | {"memory": f"{manifest.memory_mib} MiB"}
+
+
+def _by_name(parts: tuple[Part, ...]) -> dict[str, str]:
+    return {part.name: part.sha256 for part in parts}
+
+
+def _by_suffix(manifest: Manifest) -> dict[str, str]:
+    """The results by what they are, whatever the image is called."""
+    return {part.name.removeprefix(manifest.name).lstrip("._"): part.sha256 for part in manifest.results}
+
+
+def _scripts(before: tuple[Part, ...], after: tuple[Part, ...]) -> list[str]:
+    """What changed in scripts, which are known by their text: the line where one stands is no part of it."""
+    kept = {part.sha256 for part in before} & {part.sha256 for part in after}
+    old = [part for part in before if part.sha256 not in kept]
+    new = [part for part in after if part.sha256 not in kept]
+    lines = _changes("postbuild script ", _by_name(tuple(old)), _by_name(tuple(new)))
+    order = [[part.sha256 for part in parts if part.sha256 in kept] for parts in (before, after)]
+    return lines + (["~ order of the postbuild scripts"] if order[0] != order[1] else [])
 
 
 def _changes(kind: str, before: dict[str, str], after: dict[str, str], *, show: bool = False) -> list[str]:
@@ -185,9 +225,9 @@ def _changes(kind: str, before: dict[str, str], after: dict[str, str], *, show: 
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         if old is None:
-            lines.append(f"+ {kind} {name}" + (f" {new}" if show else ""))
+            lines.append(f"+ {kind}{name}" + (f" {new}" if show else ""))
         elif new is None:
-            lines.append(f"- {kind} {name}" + (f" {old}" if show else ""))
+            lines.append(f"- {kind}{name}" + (f" {old}" if show else ""))
         elif old != new:
-            lines.append(f"~ {kind} {name}" + (f" {old} -> {new}" if show else ""))
+            lines.append(f"~ {kind}{name}" + (f" {old} -> {new}" if show else ""))
     return lines

@@ -1,5 +1,8 @@
 """Keys change with everything that goes into a stage; the cache holds whole entries or none; overlays stay inside."""
 
+import os
+import shutil
+import tarfile
 from pathlib import Path
 
 import msgspec
@@ -9,8 +12,8 @@ from megatools.hostkit.bootstrap.apt import Offer
 from megatools.hostkit.errors import Corrupt
 from megatools.vmbetter import lock as locks
 from megatools.vmbetter import plan
-from megatools.vmbetter.assembly import FinishedTree
-from megatools.vmbetter.cache import Cache, Entry, Stored
+from megatools.vmbetter.cache import Cache, Entry, Stored, key_of
+from megatools.vmbetter.finished import FinishedTree
 from megatools.vmbetter.lock import Lock
 from megatools.vmbetter.stages import overlays
 
@@ -65,19 +68,44 @@ def test_an_overlays_digest_follows_content_modes_and_links(tmp_path) -> None:
     assert all(seen[number] not in seen[:number] for number in range(4))
 
 
+def test_names_and_attributes_that_are_no_text_have_keys_of_their_own(tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    seen: set[str] = set()
+    for name in (b"x\xff", b"x\xfe", b"x\\xff"):
+        over.mkdir()
+        Path(os.fsdecode(os.fsencode(over) + b"/" + name)).write_text("")
+        os.symlink(b"to \xff", os.fsencode(over) + b"/link")
+        seen.add(key_of(overlays.digest(over)))
+        layer = overlays.make([over], [], tmp_path / "layer.tar", epoch=1)
+        with tarfile.open(layer.tar) as made:
+            assert sorted(os.fsencode(one.name) for one in made) == sorted([b"./link", b"./" + name])
+        shutil.rmtree(over)
+    assert len(seen) == 3
+    assert overlays.plain("x\udcff\\") == "\0x\\xff\\\\"
+
+
+def test_pruning_by_age_takes_no_age_for_no_condition(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.held(print):
+        published(cache, "one")
+        assert cache.prune(keep_bytes=1 << 40, older_than_s=3600) == []
+        assert cache.prune(keep_bytes=1 << 40) == []
+        assert [one.key for one in cache.prune(keep_bytes=1 << 40, older_than_s=0)] == ["key"]
+
+
 def published(cache: Cache, content: str) -> None:
     with cache.workspace() as workspace:
         (workspace / "f").write_text(content)
-        cache.publish("kind", "key", {"f": workspace / "f"}, {"note": "n"})
+        cache.publish("layers", "key", {"f": workspace / "f"}, {"note": "n"})
 
 
 def test_the_cache_gives_back_whole_entries_and_drops_damaged_ones(tmp_path) -> None:
     cache = Cache(tmp_path / "cache")
     with cache.held(print):
-        assert cache.find("kind", "key") is None
+        assert cache.find("layers", "key") is None
         published(cache, "one")
         published(cache, "two")
-        entry = cache.find("kind", "key")
+        entry = cache.find("layers", "key")
         assert entry is not None
         assert entry.notes == {"note": "n"}
         assert cache.verified(entry, "f").read_text() == "two"
@@ -85,10 +113,10 @@ def test_the_cache_gives_back_whole_entries_and_drops_damaged_ones(tmp_path) -> 
     with cache.held(print):
         with pytest.raises(Corrupt):
             cache.verified(entry, "f")
-        assert cache.find("kind", "key") is None
+        assert cache.find("layers", "key") is None
         published(cache, "one")
         Path(entry.folder, "f").write_text("longer")
-        assert cache.find("kind", "key") is None
+        assert cache.find("layers", "key") is None
 
 
 def test_a_build_without_the_cache_makes_what_is_derived_anew_but_only_once(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ import hashlib
 import re
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from megatools.hostkit.bootstrap.apt import Offer
+from megatools.hostkit.errors import Corrupt, NotFound
 from megatools.vmbetter import manifest as manifests
 from megatools.vmbetter.config.merge import load
 from megatools.vmbetter.lock import Lock
@@ -88,10 +92,56 @@ def test_text_and_differences() -> None:
         (offer("less", "600-1"), offer("vim", "2")), (),
     )  # fmt: skip
     assert manifests.difference(MADE, other) == [
+        "~ date 2023-11-14T22:13:20Z -> 1970-01-01T00:00:00Z",
         "~ package less 590-2.1 -> 600-1",
         "- package libstdc++6 1:12.2.0-14~b+deb12u1",
         "+ package vim 2",
         "- overlay file over/etc/motd",
         "~ postbuild script x.conf:2:14",
+        "- result initrd",
     ]
     assert manifests.difference(MADE, MADE) == []
+
+
+DIFFERENT = [
+    ({"suite": "trixie"}, "~ suite bookworm -> trixie"),
+    ({"architecture": "arm64"}, "~ architecture amd64 -> arm64"),
+    ({"engine": "debootstrap"}, "~ engine mmdebstrap -> debootstrap"),
+    ({"date": 1700000001}, "~ date 2023-11-14T22:13:20Z -> 2023-11-14T22:13:21Z"),
+    ({"memory_mib": 7}, "~ memory 0 MiB -> 7 MiB"),
+    ({"options": {"compress": "xz"}}, "+ option compress xz"),
+    ({"tools": ("zstd 1.5.4",)}, "+ tool zstd 1.5.4"),
+    ({"results": (Part("x.initrd", "99" * 32),)}, "~ result initrd"),
+]
+
+
+@pytest.mark.parametrize(("change", "line"), DIFFERENT)
+def test_everything_that_differs_is_told(change: dict[str, object], line: str) -> None:
+    assert manifests.difference(MADE, msgspec.structs.replace(MADE, **change)) == [line]
+
+
+def test_scripts_are_known_by_their_text_not_by_their_line() -> None:
+    one = msgspec.structs.replace(MADE, postbuilds=(Part("x.conf:2:14", "1"), Part("x.conf:9:14", "2")))
+    moved = msgspec.structs.replace(MADE, postbuilds=(Part("x.conf:3:14", "1"), Part("x.conf:10:14", "2")))
+    assert manifests.difference(one, moved) == []
+    turned = msgspec.structs.replace(MADE, postbuilds=(Part("x.conf:2:14", "2"), Part("x.conf:9:14", "1")))
+    assert manifests.difference(one, turned) == ["~ order of the postbuild scripts"]
+
+
+def test_the_same_image_under_another_name_is_the_same() -> None:
+    renamed = msgspec.structs.replace(MADE, name="y", results=(Part("y.initrd", "23" * 32),))
+    assert manifests.difference(MADE, renamed) == []
+
+
+def test_anothers_manifest_beside_an_image_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "x.initrd").write_bytes(b"image")
+    digest = hashlib.sha256(b"image").hexdigest()
+    (tmp_path / "a.manifest").write_text("CACHE MANIFEST")
+    with pytest.raises(NotFound):
+        manifests.find(tmp_path / "x.initrd")
+    ours = msgspec.structs.replace(MADE, results=(Part("x.initrd", digest),))
+    (tmp_path / "x.manifest").write_bytes(msgspec.json.encode(ours))
+    assert manifests.find(tmp_path / "x.initrd") == ours
+    (tmp_path / "x.manifest").write_text("{")
+    with pytest.raises(Corrupt, match=r"x\.manifest"):
+        manifests.find(tmp_path / "x.initrd")

@@ -61,8 +61,22 @@ def test_a_layer_that_removes_something_is_not_exact() -> None:
 
 def test_compressions_are_read_and_refused() -> None:
     assert compressor.parse("") == compressor.Compressor("zstd", -1)
-    assert compressor.parse("xz:2") == compressor.Compressor("xz", 2)
+    assert compressor.parse("xz:2") == compressor.Compressor("xz", 2, named=True)
     with pytest.raises(InvalidInput, match='"brotli" is unknown'):
         compressor.parse("brotli")
     with pytest.raises(InvalidInput, match='level "20" of zstd is not between 1 and 19'):
         compressor.parse("zstd:20")
+
+
+def test_a_kernel_that_cannot_unpack_zstd_gets_gzip_unless_zstd_was_named() -> None:
+    warnings: list[str] = []
+    usual, named = compressor.parse(""), compressor.parse("zstd:3")
+    able, other = "CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n", "CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n"
+    assert usual.fitting("6.1", able, warnings) == usual
+    assert usual.fitting("6.1", "", warnings) == usual, "nobody knows"
+    assert compressor.parse("none").fitting("6.1", other, warnings).method == "none"
+    assert warnings == []
+    assert usual.fitting("6.1", other, warnings) == compressor.Compressor("gzip")
+    assert warnings == ['kernel "6.1" does not unpack zstd (CONFIG_RD_ZSTD is off): gzip is used']
+    assert named.fitting("6.1", other, warnings) == named
+    assert warnings[1].endswith("it will not boot this initrd")

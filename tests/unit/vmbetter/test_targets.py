@@ -150,3 +150,9 @@ def test_what_can_be_booted() -> None:
     assert "file=/a,,b.raw,format=raw,if=virtio,snapshot=on" in found[1].words
     with pytest.raises(InvalidInput):
         boottest.machines({"tar": Path("/t")})
+
+
+def test_grub_takes_nothing_of_a_kernels_words_for_its_own() -> None:
+    assert grub.quoted("quiet a=b,c") == "quiet a=b,c"
+    assert grub.quoted("x=1;2 y=$z {a} #b 'c' d\\e") == r"x=1\;2 y=\$z \{a\} \#b \'c\' d\\e"
+    assert grub.quoted('dyndbg="file a.c +p; $x" z') == r'dyndbg="file a.c +p; \$x" z'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,9 @@ _NETWORK = re.compile(
 _NO_SUITE = re.compile(r"The repository '(?:copy:)?(\S+) (\S+) Release' does not have a Release file")
 _NO_COMPONENT = re.compile(r"repository '(?:copy:)?(\S+) .*doesn't have the component '([^']+)'")
 _OTHER_CONTENT = re.compile(r"Failed to fetch (\S+) .*(?:Hash Sum mismatch|File has unexpected size)")
+_VIRTUAL = re.compile(r"^Package (\S+) is a virtual package provided by:\n((?:  .*\n)+)", re.MULTILINE)
+_UNMET = re.compile(r"^ \S+ : \S*Depends: |^ +\S*(?:Depends|Breaks|Conflicts): |^ \S+ : (?:Breaks|Conflicts): ")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _GONE = re.compile(r"Version '([^']+)' for '([^']+)' was not found")
 _URI = re.compile(r"^'[^']+' (\S+)_(\S+)_(\S+)\.deb \d+", re.MULTILINE)
 _PROGRESS = re.compile(r"dlstatus:\d+:([0-9.]+):")
@@ -62,12 +66,19 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class MissingPackages(InvalidInput):
-    """Packages that no source has; `names` says which, `near` what comes closest to each."""
+    """Packages that no source has, or several have under this name; `names` says which.
 
-    def __init__(self, names: list[str], near: dict[str, str]) -> None:
-        quoted = ", ".join(f'"{name}"' for name in names)
+    `near` is what comes closest to each, `providers` are the packages that a virtual one stands for.
+    """
+
+    def __init__(self, names: list[str], near: dict[str, str], providers: dict[str, list[str]] | None = None) -> None:
+        virtual = providers or {}
+        quoted = ", ".join(f'"{name}"' for name in names if name not in virtual)
+        told = [f"no package {quoted} in the sources"] if quoted else []
+        told += [f'"{name}" is no package but a name for one of {", ".join(virtual[name])}' for name in virtual]
         hints = " and ".join(f'"{near[name]}"' for name in names if name in near)
-        super().__init__(f"no package {quoted} in the sources", hint=f"did you mean {hints}?" if hints else "")
+        hint = f"did you mean {hints}?" if hints else "name the one you want" if virtual else ""
+        super().__init__("; ".join(told), hint=hint)
         self.names = names
 
 
@@ -87,7 +98,8 @@ class Apt:
         files = any(uri.startswith("copy:") for archive in private for uri in archive.uris)
         unsafe = files or not _reachable(folder)
         (folder / "apt.conf").write_text(_settings(folder, architecture, as_root=unsafe))
-        self._environment = {"APT_CONFIG": str(folder / "apt.conf")}
+        proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
+        self.environment = {"APT_CONFIG": str(folder / "apt.conf"), **proxies}
 
     def update(self, line: Callable[[str], None]) -> None:
         """Fetch the lists.
@@ -105,20 +117,20 @@ class Apt:
         (nothing / "partial").mkdir(parents=True, exist_ok=True)
         words = ["apt-get", "install", "-q", "-y", "--print-uris", "-o", f"Dir::Cache::archives={nothing}"]
         words += [*self._base(), *packages]
-        done = proc.run_sync(words, timeout_s=300, check=False, env=self._environment)
+        done = proc.run_sync(words, timeout_s=300, check=False, env=self.environment)
         if done.status != 0:
-            raise self._reason((done.stdout + done.stderr).decode(errors="replace").splitlines())
+            raise self.reason((done.stdout + done.stderr).decode(errors="replace").splitlines())
         chosen = [(match[1], unquote(match[2]), match[3]) for match in _URI.finditer(done.text)]
         return self._offers(chosen)
 
     def _base(self) -> list[str]:
         """What each tree has; the package MERGED instead of the much larger program that merges an old tree."""
-        known = proc.run_sync(["apt-cache", "pkgnames", MERGED], timeout_s=120, env=self._environment).text.split()
+        known = proc.run_sync(["apt-cache", "pkgnames", MERGED], timeout_s=120, env=self.environment).text.split()
         return ["?essential", "?priority(required)", "apt", *([MERGED] if MERGED in known else [])]
 
     def _offers(self, chosen: list[tuple[str, str, str]]) -> list[Offer]:
         words = ["apt-cache", "show", *(f"{name}={version}" for name, version, _ in chosen)]
-        text = proc.run_sync(words, timeout_s=300, env=self._environment).text
+        text = proc.run_sync(words, timeout_s=300, env=self.environment).text
         found: dict[tuple[str, str], Offer] = {}
         for stanza in text.split("\n\n"):
             field = debs.fields(stanza)
@@ -167,30 +179,53 @@ class Apt:
             line(text)
 
         command = tied(["apt-get", "-q", *words])
-        status = follow(command, keep, timeout_s=timeout_s, env=self._environment, directory=directory, name="apt-get")
+        status = follow(command, keep, timeout_s=timeout_s, env=self.environment, directory=directory, name="apt-get")
         if status != 0:
-            raise self._reason(said)
+            raise self.reason(said)
         return said
 
-    def _reason(self, said: list[str]) -> MegaError:
+    def reason(self, said: list[str]) -> MegaError:
+        """Why apt failed, from what it said."""
         output = "\n".join(said)
         missing = list(dict.fromkeys(match[1] or match[2] for match in _MISSING.finditer(output)))
         if "apt" in missing:
             return NotFound(f'the sources have no system for architecture "{self._architecture}"')
         if missing:
-            return MissingPackages(missing, self._nearest(missing))
+            virtual = providers(output)
+            near = self._nearest([name for name in missing if name not in virtual])
+            return MissingPackages(missing, near, {name: virtual[name] for name in missing if name in virtual})
         if tells_no_space(output):
             return Unavailable(f'no space is left in "{self.folder}"')
-        return trouble(output) or CommandFailed("apt: " + ("; ".join(_told(said)) or "; ".join(said[-4:])))
+        return trouble(output) or CommandFailed("apt: " + (_why(said) or "; ".join(said[-4:])))
 
     def _nearest(self, missing: list[str]) -> dict[str, str]:
-        names = proc.run_sync(["apt-cache", "pkgnames"], timeout_s=120, env=self._environment, check=False).text.split()
+        names = proc.run_sync(["apt-cache", "pkgnames"], timeout_s=120, env=self.environment, check=False).text.split()
         near: dict[str, str] = {}
         for name in missing:
             alike = difflib.get_close_matches(name, names, 1, 0.75)
             if alike:
                 near[name] = alike[0]
         return near
+
+
+def providers(output: str) -> dict[str, list[str]]:
+    """The virtual packages that apt would not choose for, each with those that it says provide it."""
+    found: dict[str, list[str]] = {}
+    for match in _VIRTUAL.finditer(output):
+        found[match[1]] = list(dict.fromkeys(line.split()[0] for line in match[2].splitlines()))
+    return found
+
+
+def _why(said: list[str]) -> str:
+    """What apt says went wrong: its errors, and what each package lacks."""
+    unmet = [f"    {text.strip()}" for text in said if _UNMET.match(text)]
+    return "; ".join(_told(said)) + ("\n" + "\n".join(unmet) if unmet else "")
+
+
+def versions() -> list[str]:
+    """Which apt and dpkg this host has, for keys: mmdebstrap works with them."""
+    words = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n", "apt", "dpkg"]
+    return proc.run_sync(words, timeout_s=30, check=False).text.splitlines()
 
 
 def _told(said: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ Called by the entry point, which finds them in `COMMANDS`.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from megatools.vmbetter.cli import completion
 from megatools.vmbetter.cli.journal import Journal
 from megatools.vmbetter.cli.options import FILE, FOLDER, where, with_source
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _CACHE = click.option("--cache", "root", type=FOLDER, metavar="DIR", help="folder of the cache")
 _START = """// {name}.conf: an image of your own. Build it with:  sudo ./bin/vmbetter {name}.conf
 //
@@ -86,10 +88,10 @@ def _prune(root: Path | None, keep: str, older_than: float | None, everything: b
     if everything and (keep or older_than is not None):
         raise InvalidInput("--all leaves nothing for --keep or --older-than")
     keep_bytes = 0 if everything else parse_bytes(keep) if keep else sys.maxsize
-    days = 30.0 if older_than is None and not keep and not everything else older_than or 0.0
+    days = 30.0 if older_than is None and not keep and not everything else older_than
     cache = Cache(root or default_root())
     with cache.held(lambda text: click.echo(f"vmbetter: {text}", err=True)):
-        removed = cache.prune(keep_bytes=keep_bytes, older_than_s=days * 86400)
+        removed = cache.prune(keep_bytes=keep_bytes, older_than_s=None if days is None else days * 86400)
     if as_json:
         click.echo(msgspec.json.encode(removed).decode())
         return
@@ -126,6 +128,9 @@ def _init(name: str) -> None:
     """Write NAME.conf, a commented config to start from."""
     name = name.removesuffix(".conf")
     path = Path(f"{name}.conf")
+    if not _NAME.fullmatch(path.stem):
+        hint = "letters, digits, dots and dashes: it names files, and the machine"
+        raise InvalidInput(f'"{path.stem}" is no name for an image', hint=hint)
     try:
         with path.open("x") as stream:
             stream.write(_START.format(name=path.stem))

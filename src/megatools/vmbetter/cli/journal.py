@@ -93,8 +93,17 @@ class Journal:
         if self._bars is not None and event.kind is Kind.STEP:
             self._bars.begin(event.stage)
         if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+            except OSError as error:  # a full disk: the build goes on without
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Go on without a log file."""
+        assert self._file is not None
+        name, self._file = self._file.name, None
+        self.report(Event(Kind.WARNING, "vmbetter", f'log file "{name}" cannot be written: {chain_text(error)}'))
 
 
 class _Bars:

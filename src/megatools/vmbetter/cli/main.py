@@ -7,6 +7,7 @@ Options have the original's spellings (one dash) beside ours (two).
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -17,8 +18,9 @@ import click
 import msgspec
 
 from megatools.hostkit import signals
-from megatools.hostkit.errors import InvalidInput, MegaError, user_text
+from megatools.hostkit.errors import InvalidInput, MegaError, Unavailable, user_text
 from megatools.vmbetter.building import Options, build
+from megatools.vmbetter.cache import SPACE_HINT
 from megatools.vmbetter.cli import completion
 from megatools.vmbetter.cli.commands import COMMANDS
 from megatools.vmbetter.cli.journal import LEVELS, Journal
@@ -93,7 +95,7 @@ def build_command(
         raise InvalidInput(f'output name "{name}" must not contain "/"')
     asked = where(suite, mirror, components, keyring, architecture, debs, engine, debootstrap_append, lock, constraints)
     wanted = Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar, append)
-    _check_marker(boot_marker)
+    _check_marker(boot_marker, boot_test)
     if boot_test and architecture not in ("", "amd64", "i386"):
         raise InvalidInput(f'images for "{architecture}" cannot be booted here', hint="leave --boot-test out")
     options = Options(
@@ -114,7 +116,9 @@ def build_command(
         journal.result(result.files, result.memory_mib)
 
 
-def _check_marker(marker: str) -> None:
+def _check_marker(marker: str, boot_test: bool) -> None:
+    if marker and not boot_test:
+        raise InvalidInput("a marker is looked for in a boot test only", hint="add --boot-test")
     try:
         re.compile(marker)
     except re.error as error:
@@ -137,11 +141,18 @@ def _boot(files: dict[str, Path], memory_mib: int, marker: str, journal: Journal
     boottest.run(files, memory_mib=memory_mib, report=tell, marker=marker or boottest.MARKER)
 
 
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # what cannot be a path, or may not be looked at
+        return False
+
+
 def _mistyped(words: list[str]) -> str:
     """The command that a first word was probably meant to be; empty when it is one, or may be a config."""
-    if not words or words[0] in COMMANDS or words[0].startswith("-") or Path(words[0]).exists():
+    if not words or words[0] in COMMANDS or words[0].startswith("-") or _exists(words[0]):
         return ""
-    if "/" in words[0] or words[0].endswith(".conf") or Path(f"{words[0]}.conf").exists():
+    if "/" in words[0] or words[0].endswith(".conf") or _exists(f"{words[0]}.conf"):
         return ""
     return next(iter(difflib.get_close_matches(words[0], COMMANDS, 1)), "")
 
@@ -185,3 +196,9 @@ def main(arguments: list[str] | None = None) -> None:
     except MegaError as error:
         click.echo(f"vmbetter: {user_text(error)}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # what nobody has explained: one line all the same
+        failed = Unavailable(f'cannot use "{error.filename}"' if error.filename else "the system refused something")
+        failed.__cause__ = error
+        failed.hint = SPACE_HINT if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        click.echo(f"vmbetter: {user_text(failed)}", err=True)
+        sys.exit(failed.exit_code)

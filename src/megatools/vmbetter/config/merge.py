@@ -109,7 +109,10 @@ class _Merge:
 
     def _found(self, source: Source, offset: int, word: str, folders: tuple[Path, Path], what: str) -> Path:
         candidates = [folder / word for folder in folders]
-        there = [path for path in candidates if path.exists()]
+        try:
+            there = [path for path in candidates if _exists(path)]
+        except PermissionError as error:
+            raise source.failure(offset, f'{what} "{word}" may not be looked for: "{error.filename}"') from error
         if not there:
             looked = " and ".join(dict.fromkeys(f'"{path}"' for path in candidates))
             meant = self._meant(word, candidates) if what == "parent" else ""
@@ -129,6 +132,16 @@ class _Merge:
         real = near.resolve()
         shown = real.relative_to(self._directory) if real.is_relative_to(self._directory) else real
         return f'; did you mean "{shown}"?'
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something; nothing is where a name is too long to be one. Raises PermissionError."""
+    try:
+        return path.exists()
+    except PermissionError:
+        raise
+    except OSError:
+        return False
 
 
 def _words(assignment: Assignment) -> list[tuple[int, str]]:

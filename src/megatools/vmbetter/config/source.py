@@ -6,6 +6,7 @@ Called by the lexer, the parser and the merge; knows nothing of tokens or keys.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 from pathlib import Path
 
@@ -82,5 +83,8 @@ def read(path: Path) -> Source:
         raise PermissionDenied(f'config "{path}" may not be read') from error
     except (IsADirectoryError, NotADirectoryError) as error:
         raise InvalidInput(f'"{path}" is not a config file') from error
+    except OSError as error:  # a name too long to be one, a disk that does not read
+        kind = NotFound if error.errno == errno.ENAMETOOLONG else InvalidInput
+        raise kind(f'no config "{path}"' if kind is NotFound else f'config "{path}" cannot be read') from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f'config "{path}" is not UTF-8 text') from error

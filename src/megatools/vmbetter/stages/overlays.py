@@ -57,11 +57,21 @@ def digest(overlay: Path) -> list[list[object]]:
         if stat.S_ISREG(status.st_mode):
             content = _digest(path)
         elif stat.S_ISLNK(status.st_mode):
-            content = str(path.readlink())
+            content = plain(str(path.readlink()))
         again = status.st_ino if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) else 0
-        attributes = sorted((key, value) for key, value in _attributes(path).items())
-        rows.append([inside, status.st_mode, *_owner(status, top), content, again, attributes])
+        attributes = sorted((plain(key), plain(value)) for key, value in _attributes(path).items())
+        rows.append([plain(inside), status.st_mode, *_owner(status, top), content, again, attributes])
     return rows
+
+
+def plain(text: str) -> str:
+    """A text as JSON can have it, told apart from all others: of what is not UTF-8, bytes are written in hex."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\")
+        return "\0" + data.decode("utf-8", "backslashreplace")
+    return text
 
 
 def _digest(path: Path) -> str:

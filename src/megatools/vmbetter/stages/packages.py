@@ -8,6 +8,7 @@ and one that has just asked the archive gives the same bytes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from pathlib import Path
@@ -109,10 +110,15 @@ def mark_used(cache: Cache, lock: Lock) -> None:
 
 def key(lock: Lock, wanted: Request, *, epoch: int) -> str:
     """The key of this stage."""
-    version = mmdebstrap.version() if wanted.engine == "mmdebstrap" else debootstrap.version()
     keys = debs.sha256(wanted.keyring) if wanted.keyring is not None else ""
-    how = [STAGE, FORMAT, mmdebstrap.EXCLUDED, wanted.engine, wanted.extra, version, epoch]
+    how = [STAGE, FORMAT, mmdebstrap.EXCLUDED, wanted.engine, wanted.extra, tools(wanted.engine), epoch]
     return key_of(lock.digest(), how, wanted.sources(), keys)
+
+
+@functools.cache
+def tools(engine: str) -> list[str]:
+    """The programs that make the tree, with their versions."""
+    return [mmdebstrap.version() if engine == "mmdebstrap" else debootstrap.version(), *apt.versions()]
 
 
 def make(lock: Lock, wanted: Request, cache: Cache, workspace: Path, reporter: Reporter, *, epoch: int) -> Path:

@@ -1,4 +1,4 @@
-"""Compress an initrd, in the formats the kernel unpacks (CONFIG_RD_*; all on in Debian's kernels).
+"""Compress an initrd, in the formats the kernel unpacks: CONFIG_RD_*; all on in Debian's kernels, not in everybody's.
 
 Called by the initrd target. The same input gives the same bytes whatever the machine.
 """
@@ -11,25 +11,41 @@ import msgspec
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput
+from megatools.vmbetter.targets.tools import versions
 
 _SMALL_BYTES = 64 << 20
 _LEVELS = {"zstd": (1, 19), "gzip": (1, 9), "xz": (0, 9), "lz4": (1, 12), "none": (0, 0)}
 _USUAL = {"zstd": 3, "gzip": 6, "xz": 6, "lz4": 1, "none": 0}
 _SMALL_ZSTD = 9
+_FALLBACK = "gzip"  # what every kernel with an initrd unpacks
 
 
 class Compressor(msgspec.Struct, frozen=True):
-    """A method and a level; level -1 stands for the usual one, which is higher for small inputs."""
+    """A method and a level; level -1 stands for the usual one, which is higher for small inputs.
+
+    One that nobody `named` gives way to another where the kernel cannot unpack it.
+    """
 
     method: str = "zstd"
     level: int = -1
+    named: bool = False
 
-    def identity(self) -> object:
-        """The method, the level, and the program's version."""
-        if self.method == "none":
-            return ["none"]
-        said = proc.run_sync([self.method, "--version"], timeout_s=30)
-        return [self.method, self.level, (said.stdout + said.stderr).decode(errors="replace").strip()]
+    def tools(self) -> list[str]:
+        """The versions of the programs that may be used."""
+        methods = [self.method] if self.named else [self.method, _FALLBACK]
+        return versions(*(method for method in methods if method != "none"))
+
+    def fitting(self, kernel: str, config: str, warnings: list[str]) -> Compressor:
+        """The one for a kernel (a version, and the text of its configuration, empty when that is not known)."""
+        option = f"CONFIG_RD_{self.method.upper()}"
+        if self.method == "none" or not config or f"\n{option}=y\n" in f"\n{config}":
+            return self
+        told = f'kernel "{kernel}" does not unpack {self.method} ({option} is off)'
+        if self.named:
+            warnings.append(f"{told}: it will not boot this initrd")
+            return self
+        warnings.append(f"{told}: {_FALLBACK} is used")
+        return Compressor(_FALLBACK)
 
     def run(self, plain: Path, packed: Path, *, whole_bytes: int) -> None:
         """Compress a file; `whole_bytes` is the size of all that is compressed, which decides the usual level."""
@@ -62,4 +78,4 @@ def parse(text: str) -> Compressor:
     low, high = _LEVELS[method]
     if colon and not (level.isdigit() and low <= int(level) <= high):
         raise InvalidInput(f'compression level "{level}" of {method} is not between {low} and {high}')
-    return Compressor(method, int(level) if colon else -1)
+    return Compressor(method, int(level) if colon else -1, named=True)

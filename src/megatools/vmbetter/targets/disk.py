@@ -19,12 +19,12 @@ import msgspec
 
 from megatools.hostkit import proc
 from megatools.hostkit.errors import InvalidInput
-from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
+from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter, tools
 from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import unpacked_bytes, with_kernel
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 1
+FORMAT = 2
 FORMATS = ("qcow2", "raw", "vmdk", "qcow")
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
@@ -45,9 +45,14 @@ class DiskTarget(msgspec.Struct, frozen=True):
     append: str = ""
     name: ClassVar[str] = "disk"
 
+    def tools(self) -> list[str]:
+        """The versions of the programs that make it."""
+        convert = [] if self.form == "raw" else ["qemu-img"]
+        return tools.versions("mke2fs", "debugfs", "sfdisk", "zstd", *grub.PROGRAMS, *convert)
+
     def identity(self) -> object:
         """The format, the options, the programs that make it and the busybox that may go into it."""
-        return [FORMAT, self.form, self.size_bytes, self.append, *starter.ingredients(), *grub.versions()]
+        return [FORMAT, self.form, self.size_bytes, self.append, *starter.ingredients(), *self.tools()]
 
     def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
         """A disk image. Raises InvalidInput when the tree has no kernel or does not fit."""

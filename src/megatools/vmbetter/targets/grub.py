@@ -7,12 +7,14 @@ first sector names the place of what follows it: GRUB's manual, "Images".
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
 from megatools.hostkit import proc
-from megatools.hostkit.errors import NotFound
+from megatools.hostkit.errors import InvalidInput, NotFound
 
+PROGRAMS = ("grub-mkimage", "mformat")  # what makes the boot partitions
 _FOLDER = Path("/usr/lib/grub")
 _SECTOR = 512
 _BOOT_CODE_BYTES = 440
@@ -42,12 +44,6 @@ def program(platform: str, mark: str, target: Path) -> None:
     first.unlink()
 
 
-def versions() -> list[str]:
-    """Which GRUB and mtools make the boot partitions, for keys."""
-    said = [proc.run_sync([name, "--version"], timeout_s=30).text for name in ("grub-mkimage", "mformat")]
-    return [text.splitlines()[0] for text in said if text]
-
-
 def hybrid_start() -> Path:
     """The boot sector that xorriso adapts, for ISO images written to a stick."""
     return _FOLDER / "i386-pc/boot_hybrid.img"
@@ -55,7 +51,24 @@ def hybrid_start() -> Path:
 
 def menu(*, kernel: str, initrd: str, arguments: str) -> str:
     """The text of grub.cfg: one entry, started after a second in which a key may be pressed."""
-    return f"set timeout=1\nmenuentry Debian {{\n    linux {kernel} {arguments}\n    initrd {initrd}\n}}\n"
+    words = quoted(arguments)
+    return f"set timeout=1\nmenuentry Debian {{\n    linux {kernel} {words}\n    initrd {initrd}\n}}\n"
+
+
+def quoted(arguments: str) -> str:
+    """A kernel command line so that GRUB's script language takes nothing in it for its own; "..." stay one word.
+
+    Raises InvalidInput for what cannot be one: line breaks, a quote without an end.
+    """
+    if any(ord(character) < ord(" ") or character == "\x7f" for character in arguments):
+        raise InvalidInput("words for the kernel must be on one line", hint="see --append")
+    if arguments.count('"') % 2:
+        raise InvalidInput(f"a quote has no end in the words for the kernel: {arguments}", hint="see --append")
+    parts = arguments.split('"')
+    for number, part in enumerate(parts):
+        special = r"[$\\]" if number % 2 else r"[$\\;&|<>{}'#]"
+        parts[number] = re.sub(special, r"\\\g<0>", part)
+    return '"'.join(parts)
 
 
 def embed(core: Path, disk: Path, *, at_sector: int) -> None:

@@ -19,6 +19,7 @@ from typing import ClassVar
 import msgspec
 
 from megatools.hostkit.errors import InvalidInput
+from megatools.vmbetter import secrets
 from megatools.vmbetter.targets import attributes, newc
 from megatools.vmbetter.targets.attributes import Attributes
 from megatools.vmbetter.targets.compressor import Compressor
@@ -28,12 +29,9 @@ from megatools.vmbetter.tree import Layer, Member, index
 
 FORMAT = 3
 _LEFT_OUT = (
+    *secrets.MADE_AGAIN,
+    *secrets.MISSED,
     "boot/*",
-    "etc/ssh/ssh_host_*",
-    "etc/machine-id",
-    "var/lib/dbus/machine-id",
-    "var/lib/systemd/random-seed",
-    "var/lib/urandom/random-seed",
     "var/cache/apt/*.bin",
     "var/cache/apt/archives/*.deb",
     "var/cache/ldconfig/aux-cache",
@@ -51,9 +49,13 @@ class InitrdTarget(msgspec.Struct, frozen=True):
     compressor: Compressor = Compressor()
     name: ClassVar[str] = "initrd"
 
+    def tools(self) -> list[str]:
+        """The compressor's version."""
+        return self.compressor.tools()
+
     def identity(self) -> object:
         """The format, the compressor and its version."""
-        return [FORMAT, _LEFT_OUT, self.compressor.identity()]
+        return [FORMAT, _LEFT_OUT, self.compressor, self.tools()]
 
     def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
         """Kernel and initrd from a tree. Raises InvalidInput when it has no kernel."""
@@ -65,6 +67,17 @@ class InitrdTarget(msgspec.Struct, frozen=True):
         warnings: list[str] = []
         version = newest_kernel([name for name, member in names.items() if member.kind == "file"], warnings)
         name = f"boot/vmlinuz-{version}"
+        upper = tree.layer.tar if tree.layer is not None else _empty(workspace)
+        changed = {member.name for member in newer}
+
+        def text_of(path: str) -> str:
+            where = (
+                upper if path in changed else tree.of_base(["file", path], lambda tar: _extracted(tar, path, workspace))
+            )
+            return (_extracted(where, path, workspace) if path in changed else where).read_text(errors="replace")
+
+        config = f"boot/config-{version}"
+        packer = self.compressor.fitting(version, text_of(config) if config in names else "", warnings)
         unpacked = sum(newc.pages(member.size) for member in names.values() if belongs(member.name))
         small = sum(member.size for member in base if belongs(member.name))
 
@@ -72,20 +85,18 @@ class InitrdTarget(msgspec.Struct, frozen=True):
             plain, segment = workspace / f"{label}.cpio", workspace / label
             with tarfile.open(tar, "r:") as archive, plain.open("wb") as target:
                 newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
-            self.compressor.run(plain, segment, whole_bytes=small)
+            packer.run(plain, segment, whole_bytes=small)
             return segment
 
-        upper = tree.layer.tar if tree.layer is not None else _empty(workspace)
-        changed = name in {member.name for member in newer}
         kernel = (
             _extracted(upper, name, workspace)
-            if changed
+            if name in changed
             else tree.of_base(["kernel", name], lambda tar: _extracted(tar, name, workspace))
         )
-        first = tree.of_base(["segment", self.identity()], lambda tar: packed(tar, {}, "base"))
+        first = tree.of_base(["segment", self.identity(), packer], lambda tar: packed(tar, {}, "base"))
         below = tree.of_base(["attributes", attributes.FORMAT, _LEFT_OUT], lambda tar: _noted(tar, workspace))
         held = msgspec.json.decode(below.read_bytes(), type=Attributes)
-        held = held.under(attributes.found(upper, belongs), {member.name for member in newer})
+        held = held.under(attributes.found(upper, belongs), changed)
         extra = _start(names.keys(), held, warnings)
         parts = [first, packed(upper, extra, "changes")] if extra or newer else [first]
         files = {"kernel": _copy([kernel], workspace / "delivered"), "initrd": _copy(parts, workspace / "initrd")}
@@ -136,15 +147,22 @@ def make(tree: Path, workspace: Path, *, epoch: int, compressor: Compressor | No
     with tarfile.open(tree, "r:") as archive:
         names = {newc.name_of(member): member for member in archive.getmembers()}
         version = newest_kernel([name for name, member in names.items() if member.isreg()], warnings)
-        content = archive.extractfile(names[f"boot/vmlinuz-{version}"])
-        assert content is not None
-        kernel.write_bytes(content.read())
+        kernel.write_bytes(_content(archive, names[f"boot/vmlinuz-{version}"]))
+        config = names.get(f"boot/config-{version}")
+        text = _content(archive, config).decode(errors="replace") if config is not None and config.isreg() else ""
+        packer = (compressor or Compressor()).fitting(version, text, warnings)
         extra = _start(names.keys(), held, warnings)
         with plain.open("wb") as target:
             unpacked = newc.write(archive, target, epoch=epoch, keep=belongs, extra=extra)
-    (compressor or Compressor()).run(plain, initrd, whole_bytes=unpacked)
+    packer.run(plain, initrd, whole_bytes=unpacked)
     files = {"kernel": kernel, "initrd": initrd}
     return Made(files, unpacked, tuple(warnings), _notes(version, unpacked, initrd))
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    assert stream is not None
+    return stream.read()
 
 
 def newest_kernel(files: Iterable[str], warnings: list[str]) -> str:

@@ -16,12 +16,12 @@ from typing import ClassVar
 import msgspec
 
 from megatools.hostkit import proc
-from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter
+from megatools.vmbetter.targets import ext4, fat, grub, initrd, newc, starter, tools
 from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.rootfs import filtered, unpacked_bytes
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 6
+FORMAT = 7
 ARGUMENTS = "console=tty0 console=ttyS0,115200 net.ifnames=0"
 _MIB = 1 << 20
 
@@ -32,10 +32,13 @@ class IsoTarget(msgspec.Struct, frozen=True):
     append: str = ""
     name: ClassVar[str] = "iso"
 
+    def tools(self) -> list[str]:
+        """The versions of the programs that make it."""
+        return tools.versions("mksquashfs", "xorriso", "zstd", "gzip", *grub.PROGRAMS)
+
     def identity(self) -> object:
         """The format, the option, the programs that make it and the busybox that may go into it."""
-        squashed = proc.run_sync(["mksquashfs", "-version"], timeout_s=30).text.splitlines()[:1]
-        return [FORMAT, self.append, *starter.ingredients(), *grub.versions(), *squashed]
+        return [FORMAT, self.append, *starter.ingredients(), *self.tools()]
 
     def make(self, tree: Tree, workspace: Path, *, epoch: int) -> Made:
         """The image. Raises InvalidInput when the tree has no kernel."""

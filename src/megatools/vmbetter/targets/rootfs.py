@@ -21,7 +21,7 @@ from megatools.vmbetter.targets.initrd import belongs
 from megatools.vmbetter.targets.newc import name_of
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 
-FORMAT = 1
+FORMAT = 2
 
 
 def with_kernel(name: str) -> bool:
@@ -53,6 +53,10 @@ class TarTarget(msgspec.Struct, frozen=True):
     """The tree as one tar file, with owners, device nodes and extended attributes."""
 
     name: ClassVar[str] = "rootfs-tar"
+
+    def tools(self) -> list[str]:
+        """None: it is made here."""
+        return []
 
     def identity(self) -> object:
         """The format."""

@@ -55,6 +55,10 @@ class Target(Protocol):
 
     name: ClassVar[str]  # the kind, as people read it: initrd, disk, iso, rootfs
 
+    def tools(self) -> list[str]:
+        """The programs that make it, with their versions, as people read them; part of the identity."""
+        ...
+
     def identity(self) -> object:
         """All that decides the result beside the tree, as JSON's types: format number, options, tool versions."""
         ...
