@@ -103,16 +103,25 @@ def test_kills_and_tags_asked_by_any_clock_hold(knights: Cluster, away: int, ask
         mend(knights, away)
     all_see(knights, victim, "QUIT", "{}")
     all_see(knights, tagged, "RUNNING", '"color":"second"')
-    host.ask(f"namespace lab vm tag {tagged} color third")
-    all_see(knights, tagged, "RUNNING", '"color":"third"')
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("away", "asker"), [(AHEAD, BEHIND), (BEHIND, AHEAD)])
+def test_of_what_both_sides_wrote_the_later_holds(knights: Cluster, away: int, asker: int) -> None:
+    host, driver = knights.daemons[away], knights.daemons[asker]
+    name = f"both{away}"
+    launched(knights, away, name)
     cut(knights, away)
     try:
-        driver.ask(f"namespace lab vm tag {tagged} shape round")
-        host.ask(f"namespace lab vm tag {tagged} color fourth")
+        driver.ask(f"namespace lab vm tag {name} color first")
+        driver.ask(f"namespace lab vm tag {name} shape round")
+        host.ask(f"namespace lab vm tag {name} color second")
     finally:
         mend(knights, away)
-    all_see(knights, tagged, "RUNNING", '"color":"fourth"')
-    all_see(knights, tagged, "RUNNING", '"shape":"round"')
+    all_see(knights, name, "RUNNING", '"color":"second"')
+    all_see(knights, name, "RUNNING", '"shape":"round"')
+    host.ask(f"namespace lab vm tag {name} shape square")
+    all_see(knights, name, "RUNNING", '"shape":"square"')
 
 
 @pytest.mark.full

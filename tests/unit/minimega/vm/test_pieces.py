@@ -1,18 +1,24 @@
 """Targets, MACs, screens, command lines found in /proc, progress counters."""
 
 import random
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatools.hostkit.errors import InvalidInput, ProtocolError
+from megatools.hostkit.errors import InvalidInput, ProtocolError, Unavailable, chain_text
+from megatools.minimega.vm.backend import Site
+from megatools.minimega.vm.backends.kvm.backend import _refused
 from megatools.minimega.vm.backends.kvm.find import launched_as
 from megatools.minimega.vm.backends.kvm.progress import exits_in
 from megatools.minimega.vm.backends.kvm.spec import append_text, port_names
 from megatools.minimega.vm.macs import VENDOR_PREFIXES, new_mac
 from megatools.minimega.vm.netspec import normal_mac
+from megatools.minimega.vm.plan import VmPlan
 from megatools.minimega.vm.screens import picture_of_ppm, png_of_ppm, shrunk
 from megatools.minimega.vm.targets import select
 
@@ -104,3 +110,13 @@ def test_virtio_ports_are_a_count_or_names() -> None:
     assert port_names("2") == ["virtio-serial0", "virtio-serial1"]
     assert port_names("a,b") == ["a", "b"]
     assert port_names("") == []
+
+
+def test_a_qemu_that_had_no_room_for_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(VmPlan("u", "vm", "minimega"), 1, tmp_path, ())
+    (tmp_path / "qemu.log").touch()
+    assert chain_text(_refused(site, 1, ProtocolError("it hung up"))) == "QEMU did not start (status 1): it hung up"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+    full = _refused(site, 1, ProtocolError("it hung up"))
+    assert isinstance(full, Unavailable)
+    assert chain_text(full) == f'QEMU did not start: no space left for its files in "{tmp_path}"'

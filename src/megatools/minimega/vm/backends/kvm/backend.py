@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import socket
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from megatools.minimega.vm.settings import VmSettings
 _log = logging.getLogger(__name__)
 _GIVE_UP_TIMEOUT_S = 10.0
 _HINT = "vm config shows what it was told, qemu-append and qemu-override included"
+_FULL_HINT = "is the disk full?"
+_LEAST_ROOM = 64 * 1024  # bytes; QEMU writes its process id, its log and two sockets
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ def _refused(site: Site, status: int | None, cause: BaseException) -> MegaError:
     words = last_words(site.directory / "qemu.log")
     if words:
         return CommandFailed(f"QEMU refused to start: {words}", hint=_HINT)
+    if shutil.disk_usage(site.directory).free < _LEAST_ROOM:  # its words had no room either
+        return Unavailable(f'QEMU did not start: no space left for its files in "{site.directory}"', hint=_FULL_HINT)
     return CommandFailed(f"QEMU did not start (status {status}): {chain_text(cause)}", hint=_HINT)
 
 
