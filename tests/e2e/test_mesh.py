@@ -183,4 +183,7 @@ def test_nodes_are_held_to_the_limits_of_their_certificates() -> None:
             refused = kn3.refused(f"namespace lab mesh send kn1 {line}")
             assert refused.startswith('node "kn3" may only act within namespace "lab"'), line
         assert kn3.ask("namespace lab mesh send kn1 vm info") == ""
+        (kn1.base / "files" / "secret").write_bytes(b"of others")
+        assert 'node "kn3" may not see the files of other hosts' in kn3.refused("namespace lab file get secret")
+        kn2.ask("file get secret")
         assert kn1.vm("a")["state"] == "BUILDING"

@@ -122,10 +122,13 @@ async def test_contexts_do_not_mix() -> None:
         await sees(two, "kn1")
         await sees(three, "kn4")
         await sees(four, "kn3")
-        with pytest.raises(RuntimeError, match="another mesh"):
-            await one.dial(site.address("kn3"))
+        for node, foreign in ((one, "kn3"), (four, "kn1")):
+            with pytest.raises(RuntimeError, match="another mesh"):
+                await node.dial(site.address(foreign))
         await sees(one, "kn2")
         await sees(three, "kn4")
+        for node, peer in ((one, "kn2"), (two, "kn1"), (three, "kn4"), (four, "kn3")):
+            assert {link["peer"] for link in await node.ask("links")} == {peer}, "cliques were joined"
 
 
 @pytest.mark.parametrize("secured", [True, False])

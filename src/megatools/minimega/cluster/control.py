@@ -85,7 +85,7 @@ class MeshControl:
         return StatusRow(
             size=1 + len(self.mesh.members()),
             degree=self._degree,
-            peers=len({link.peer for link in await self.mesh.links()}),
+            peers=len({link.peer for link in await self.mesh.links()} & {*self.names()} - {self.mesh.name}),
             context=status.context,
             port=status.port,
             security=status.security,

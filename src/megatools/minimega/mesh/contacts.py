@@ -19,7 +19,7 @@ from typing import Protocol
 from megatools.hostkit.errors import InvalidInput, Unavailable
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh import frames, wire
-from megatools.minimega.mesh.engine_config import introducer_config
+from megatools.minimega.mesh.engine_config import guest_config
 from megatools.minimega.mesh.engine_keeper import EngineKeeper
 from megatools.minimega.mesh.membership import Membership
 from megatools.minimega.mesh.mesh import Caller, Member, MemberEvent
@@ -33,6 +33,7 @@ _EVERY_S = 5.0
 _GRACE_S = 0.5
 _TOKEN_S = 3.0
 _HUNG, _DIALLED = b"1", b"0"
+_COMPARE = "compare the contexts: mesh status"
 
 
 class Owner(Protocol):
@@ -86,10 +87,12 @@ class Contacts:
             self._take_back(name)
         outcome = await self._dial(where)
         if outcome.error:
-            raise Unavailable(outcome.error, hint=self._keeper.standing.hint)
+            is_foreign = outcome.error.endswith(frames.ANOTHER_MESH)
+            raise Unavailable(outcome.error, hint=_COMPARE if is_foreign else self._keeper.standing.hint)
         member = await self._behind(outcome.id)
         if member is None:
-            raise Unavailable(f'"{address}" is in another mesh', hint="compare the contexts: mesh status")
+            await self._keeper.outcome(lambda ticket: frames.Cut(ticket, outcome.id), timeout_s=_DIAL_S)
+            raise Unavailable(f'"{address}" does not show itself as a member', hint=_COMPARE)
         self._take_back(member.name)
         await self._owner.notify(member, wire.HANGUP, _DIALLED)
 
@@ -146,8 +149,9 @@ class Contacts:
         if settings is None:
             return frames.Outcome(0, f"the mesh is not up: {self._keeper.trouble}")
         (endpoint,) = endpoints([where], settings.protocol)
-        config = introducer_config(settings, endpoint)
-        return await self._keeper.outcome(lambda ticket: frames.Dial(ticket, endpoint, config), timeout_s=_DIAL_S)
+        (own,) = endpoints([settings.listen], settings.protocol)
+        look, join = guest_config(settings, endpoint), guest_config(settings, own, endpoint)
+        return await self._keeper.outcome(lambda ticket: frames.Dial(ticket, endpoint, look, join), timeout_s=_DIAL_S)
 
     async def _behind(self, identity: str) -> Member | None:
         """Who has an engine, once its sign of life is there."""

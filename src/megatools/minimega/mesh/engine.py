@@ -33,6 +33,7 @@ from megatools.minimega.mesh.lanes import Lanes
 from megatools.minimega.mesh.speech import Speech
 
 _DIAL_S = 5.0
+_LOOK_S = 3.0
 _POLL_S = 0.02
 _CLOSE_S = 0.5
 _BUFFER = 1 << 22
@@ -240,11 +241,29 @@ class Engine:
     # the rest
 
     def _dial(self, frame: frames.Dial) -> None:
-        """Stand between our own listener and the far one for a moment: each tells the other about its neighbours."""
+        """Stand between our own listener and the far one for a moment: each tells the other about its neighbours.
+
+        Before that, see who is there: two meshes that were joined once cannot be parted.
+        """
         met, error = "", f'no answer from "{frame.endpoint}"'
-        with contextlib.suppress(zenoh.ZError), zenoh.open(zenoh.Config.from_json5(frame.config)) as guide:
-            met, error = self._introduce(guide, frame.endpoint)
+        with contextlib.suppress(zenoh.ZError):
+            if self._is_of_ours(frame.look):
+                with zenoh.open(zenoh.Config.from_json5(frame.join)) as guide:
+                    met, error = self._introduce(guide, frame.endpoint)
+            else:
+                error = f'"{frame.endpoint}" {frames.ANOTHER_MESH}'
         self._tell(frames.Outcome(frame.ticket, error, met))
+
+    def _is_of_ours(self, config: str) -> bool:
+        """Whether somebody lives behind an endpoint under the keys of our mesh. Raises ZError when nobody answers."""
+        deadline = time.monotonic() + _LOOK_S
+        with zenoh.open(zenoh.Config.from_json5(config)) as guest:
+            while time.monotonic() < deadline:
+                replies = guest.liveliness().get(f"{self._prefix}/alive/**", timeout=_LOOK_S)
+                if any(reply.ok is not None for reply in replies):
+                    return True
+                time.sleep(_POLL_S)
+        return False
 
     def _introduce(self, guide: zenoh.Session, endpoint: str) -> tuple[str, str]:
         """The engine met, and what went wrong."""

@@ -65,13 +65,13 @@ def _listening(settings: EngineSettings) -> list[str]:
     return [] if settings.role == "client" else endpoints([settings.listen], settings.protocol)
 
 
-def introducer_config(settings: EngineSettings, endpoint: str) -> str:
-    """The configuration of a session that only stands between our listener and a far one for a moment."""
+def guest_config(settings: EngineSettings, *listeners: str) -> str:
+    """The configuration of a session that is only for a moment at our listener, a far one, or between them."""
     config: dict[str, object] = {
         "mode": "peer",
         "listen": {"endpoints": []},
         "connect": {
-            "endpoints": [*endpoints([settings.listen], settings.protocol), endpoint],
+            "endpoints": list(listeners),
             "exit_on_failure": True,
             "timeout_ms": 5000,
         },

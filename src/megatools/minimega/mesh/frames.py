@@ -18,6 +18,9 @@ import msgspec
 from megatools.hostkit.errors import ProtocolError
 
 MAX_FRAME = 1 << 28
+ANOTHER_MESH = "is in another mesh"
+"""The end of the error of a `Dial` to an endpoint with another context."""
+
 _LENGTH = 4
 
 
@@ -68,11 +71,15 @@ class Answer(_Frame, frozen=True, tag=4):
 
 
 class Dial(_Frame, frozen=True, tag=5):
-    """Make the meshes here and at an endpoint (`tcp/10.0.0.1:9000`) one; answered by `Outcome`."""
+    """Make the meshes here and at an endpoint (`tcp/10.0.0.1:9000`) one, if it has our context; answered by `Outcome`.
+
+    `look` is the configuration of a session with the endpoint alone, `join` of one that is between it and us.
+    """
 
     ticket: int
     endpoint: str
-    config: str
+    look: str
+    join: str
 
 
 class Cut(_Frame, frozen=True, tag=6):

@@ -28,6 +28,17 @@ async def test_status_says_that_an_open_mesh_is_open(tmp_path: Path) -> None:
         assert await kn1.text("mesh_status") == "mesh size 3\ndegree 0\nclients connected to this node: 2"
 
 
+async def test_connections_to_who_is_no_member_are_not_counted(tmp_path: Path) -> None:
+    async with daemons(tmp_path, "kn1", "kn2", "kn3") as (_, (kn1, *_others)):
+
+        async def links() -> list[Link]:
+            return [Link("kn1", "kn2"), Link("kn1", "kn3"), Link("kn1", "kn3"), Link("kn1", "kn7#1f")]
+
+        kn1.mesh.links = links  # type: ignore[method-assign]
+        ((response,),) = await kn1.groups("mesh status")
+        assert (response.tabular or [[]])[0][2] == "2"
+
+
 async def test_lists(tmp_path: Path) -> None:
     text = "kn1\n |--kn2\n |--kn10\nkn2\n |--kn1\n |--kn10\nkn10\n |--kn1\n |--kn2"
     async with daemons(tmp_path, "kn1", "kn2", "kn10") as (_, (kn1, *_others)):
