@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager, nullcontext
 from functools import partial
 
@@ -208,7 +208,7 @@ class Outgoing:
             await self._room.wait()
 
     @contextmanager
-    def signs(self) -> Iterator[None]:
+    def signs(self) -> Generator[None]:
         """Send empty parts now and then, until the block ends: the caller waits, and this node lives."""
         timer: asyncio.TimerHandle
 
