@@ -186,4 +186,17 @@ def test_nodes_are_held_to_the_limits_of_their_certificates() -> None:
         (kn1.base / "files" / "secret").write_bytes(b"of others")
         assert 'node "kn3" may not see the files of other hosts' in kn3.refused("namespace lab file get secret")
         kn2.ask("file get secret")
+        image = kn1.base / "files" / "disk.img"
+        image.write_bytes(b"its own" * 1000)
+        for line in (
+            "ns del-hosts kn2",
+            "vm config memory 32",
+            "vm config disk file:disk.img",
+            "vm config schedule kn3",
+        ):
+            kn1.ask(f"namespace lab {line}")
+        kn1.ask("namespace lab vm launch kvm b")
+        assert (kn3.base / "files" / "disk.img").read_bytes() == image.read_bytes()
+        (kn3.base / "files" / "disk.img").unlink()
+        assert "may not see" in kn3.refused("namespace lab file get disk.img"), "after the launch it is not lent"
         assert kn1.vm("a")["state"] == "BUILDING"
