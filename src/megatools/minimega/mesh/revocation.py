@@ -28,6 +28,7 @@ from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, Credentials, CredentialStore, Revocation, read_private
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
+from megatools.minimega.mesh.returning import Returning
 from megatools.minimega.mesh.signing import prove, proven
 
 _log = logging.getLogger(__name__)
@@ -37,8 +38,6 @@ _ASK_S = 2.0
 _LONGEST_HOLD_S = 6.0  # after a partition heals, all are back in about five
 _SLACK_S = 1.0
 _ALONE_S = 60.0  # after a power cut, hosts are back within about a minute of each other
-_TOGETHER_S = 10.0  # who went within this time went together: a hung one is missed seconds later
-_FORGET_S = 86400.0
 _SAVE_AFTER_S, _SAVE_AGAIN_S = 1.0, 10.0
 
 
@@ -95,11 +94,7 @@ class Revocations:
         self._settling: dict[str, asyncio.Task[None]] = {}  # by the member's id
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._came = asyncio.Event()
-        self._names: dict[str, str] = {}  # of the members, by id
-        self._lost: dict[str, float] = {}  # names that were members: when they went
-        self._joined: dict[str, float] = {}  # when the members came, by id
-        self._answered: set[str] = set()  # ids of those that told what they know
-        self._missing: set[str] = set()  # members before this daemon started that were not seen since
+        self._nodes = Returning()
         self._saved: set[str] = set()
         self._saving: asyncio.TimerHandle | None = None
         gate.keeper = self.admitted
@@ -109,8 +104,7 @@ class Revocations:
         """Serve and ask, until the supervisor ends."""
         self._mesh.serve(SERVICE, self._serve)
         self._saved = self._read()
-        self._missing = set(self._saved)
-        self._lost = dict.fromkeys(self._saved, asyncio.get_running_loop().time())  # we went from all of them at once
+        self._nodes.begin(self._saved, self._now_s())
         self._supervisor.keep("revocations", self._listen)
 
     async def revoke(self, entries: Sequence[Revocation]) -> list[str]:
@@ -144,9 +138,9 @@ class Revocations:
         if self._mesh.status().security != "tls":
             return False
         self._look()
-        now_s = asyncio.get_running_loop().time()
         settling = [member.id for member in self._mesh.members() if member.name == caller]
         if not settling:  # it asks before we have seen it come
+            now_s = self._now_s()
             unseen = self._supervisor.start(f"revocations with {caller}", self._settle(caller, now_s))
             try:
                 await self._held([unseen], now_s, caller)
@@ -155,18 +149,17 @@ class Revocations:
             return True
         waiting = [self._settling[identity] for identity in settling if not self._settling[identity].done()]
         if waiting:
-            await self._held(waiting, max(self._joined[identity] for identity in settling), caller)
+            await self._held(waiting, max(map(self._nodes.came_s, settling)), caller)
         return bool(waiting)
 
     def give_up(self, name: str) -> None:
         """A node that is waited for will not come back."""
-        self._missing.discard(name)
-        self._lost.pop(name, None)
+        self._nodes.give_up(name)
         self._came.set()
 
     async def _held(self, waiting: Sequence[asyncio.Task[None]], came_s: float, caller: str) -> None:
         """Wait for a little while from when a node came. Raises Unavailable when that was not enough."""
-        left_s = came_s + _LONGEST_HOLD_S + _ASK_S + _SLACK_S - asyncio.get_running_loop().time()
+        left_s = came_s + _LONGEST_HOLD_S + _ASK_S + _SLACK_S - self._now_s()
         _, pending = await asyncio.wait(waiting, timeout=max(left_s, 0.0))
         if pending:
             raise Unavailable(
@@ -231,24 +224,17 @@ class Revocations:
         for identity, name in members.items():
             if identity not in self._settling:
                 self._meet(identity, name)
-        if members and self._saving is None and {*members.values(), *self._missing} != self._saved:
+        if members and self._saving is None and self._nodes.worth_keeping != self._saved:
             self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER_S, self._save)
 
     def _meet(self, identity: str, name: str) -> None:
-        self._names[identity] = name
-        now_s = self._joined[identity] = asyncio.get_running_loop().time()
-        went_s = self._lost.pop(name, now_s)
-        self._missing.discard(name)
+        went_s = self._nodes.came(identity, name, self._now_s())
         self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(identity, name))
         self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(name, went_s))
         self._came.set()
 
     def _part(self, identity: str) -> None:
-        name = self._names.pop(identity, None)
-        if name is not None:
-            self._lost[name] = asyncio.get_running_loop().time()
-            self._answered.discard(identity)
-            del self._joined[identity]
+        if self._nodes.went(identity, self._now_s()):
             self._asking.pop(identity).cancel()
             self._settling.pop(identity).cancel()
 
@@ -281,24 +267,13 @@ class Revocations:
         return False
 
     def _awaited(self, went_s: float) -> set[str]:
-        """Who is missing that went together with a node, and was not revoked."""
-        now_s = asyncio.get_running_loop().time()
-        self._lost = {name: lost_s for name, lost_s in self._lost.items() if now_s - lost_s < _FORGET_S}
-        together = {name for name, lost_s in self._lost.items() if lost_s >= went_s - _TOGETHER_S}
-        return together - self._revoked() - {*self._names.values()}
+        return self._nodes.awaited(went_s, self._now_s(), self._revoked())
 
     def _is_alone_with(self, node: str, went_s: float) -> bool:
-        """Whether it was we who were away, and not some others, and nobody but this node is back and has answered."""
-        awaited = self._awaited(went_s)
-        back = {
-            identity: name for identity, name in self._names.items() if self._joined[identity] >= went_s - _TOGETHER_S
-        }
-        stayed = len(self._names) - len(back)
-        if not awaited or 1 + stayed >= len(back) + len(awaited):
-            return False
-        return not any(
-            identity in self._answered for identity, name in back.items() if name not in {node, *self._revoked()}
-        )
+        return self._nodes.is_alone_with(node, went_s, self._now_s(), self._revoked())
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _revoked(self) -> set[str]:
         return {entry.name for entry in self._store.revoked.values()}
@@ -312,7 +287,7 @@ class Revocations:
 
     def _save(self) -> None:
         self._saving = None
-        names = {*self._names.values(), *self._missing}
+        names = self._nodes.worth_keeping
         try:
             write_atomically(self._store.directory / MEMBERS_FILE, msgspec.json.encode(sorted(names)))
         except MegaError as error:
@@ -332,7 +307,7 @@ class Revocations:
                     except msgspec.MsgspecError:
                         _log.warning('"%s" answered what is no list of revocations', node)
                 elif arrival.ending is Ending.DONE:
-                    self._answered.add(identity)
+                    self._nodes.told(identity)
                     self._came.set()
                 else:
                     _log.info('"%s" did not say what it knows of revocations: %s', node, arrival.error)

@@ -13,7 +13,7 @@ import pytest
 from megatools.hostkit.clock import FakeClock
 from megatools.hostkit.errors import InvalidState, Unavailable
 from megatools.hostkit.tasks import Supervisor
-from megatools.minimega.mesh import credentials, revocation
+from megatools.minimega.mesh import credentials, returning, revocation
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, CredentialStore, Revocation
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.issuing import Authority, found_cluster
@@ -220,7 +220,7 @@ async def test_those_that_were_gone_before_are_not_waited_for(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kn0 went some time before kn1, so kn2 would know what it knew of kn1."""
-    monkeypatch.setattr(revocation, "_TOGETHER_S", 0.0)
+    monkeypatch.setattr(returning, "TOGETHER_S", 0.0)
     for name in ("kn0", "kn1"):
         cluster.node(name)
     stayed = cluster.node("kn2")
