@@ -167,6 +167,7 @@ async def test_who_quits_is_not_waited_for_and_may_come_back(tmp_path: Path) -> 
 async def test_who_has_left_does_not_enter_itself_again(tmp_path: Path) -> None:
     async with vlan_lab(tmp_path) as lab:
         one, two = await lab.start("kn1", "kn2")
+        await until(lambda: one.roster.names() == ["kn1", "kn2"])
         await two.roster.leave()
         await two.roster.enlist()
         two.care.wake()
