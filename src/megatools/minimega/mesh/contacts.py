@@ -28,7 +28,7 @@ from megatools.minimega.mesh.plan import SIDE_PORT, MeshPlan
 from megatools.minimega.mesh.scouting import endpoints, with_port
 
 _log = logging.getLogger(__name__)
-_DIAL_S = 12.0
+_DIAL_S = 20.0
 _EVERY_S = 5.0
 _GRACE_S = 0.5
 _TOKEN_S = 3.0
