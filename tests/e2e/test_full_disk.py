@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -104,16 +106,21 @@ def test_a_full_disk_is_named_and_made_good_when_there_is_room(knights: Cluster)
             answer = errors(daemon, line)
             assert str(disk(knights)) in answer, f"{line}: {answer}"
             assert "full" in answer or "no space left" in answer, f"{line}: {answer}"
+        (dying,) = [int(row["pid"]) for row in small.rows("namespace lab vm info") if row["name"] == "c"]
+        os.kill(dying, signal.SIGKILL)
+        wait(lambda: vms(first)["c"]["state"] == "ERROR", lambda: str(vms(first)))
         first.ask("namespace lab tap create lan")
         second.ask("mesh send all version")
         assert small.ask("version")
         assert {name: row["state"] for name, row in vms(first).items()} == {
             "a": "QUIT",
-            **dict.fromkeys("bcd", "RUNNING"),
+            "c": "ERROR",
+            **dict.fromkeys("bd", "RUNNING"),
         }
         small.ask("namespace lab vlans add dmz 700")  # the others are a majority
         second.ask("namespace lab ns add-hosts localhost")
     first.ask("namespace lab vm tag d color blue")
+    first.ask("namespace lab vm start c")
     assert errors(first, "vm launch kvm late") == ""
     names = {"before", "lan", "dmz", "apart"}  # the others gave "apart" its number, only the tap was not made
     agreed(knights, names)
