@@ -27,6 +27,15 @@ def benchmarks() -> dict[str, Callable[[Options], Iterable[Result]]]:
     return found
 
 
+def with_parts(names: Iterable[str]) -> list[str]:
+    """Benchmarks by name, each followed by those its module lists as `PARTS`; none twice."""
+    found: list[str] = []
+    for name in names:
+        parts: tuple[str, ...] = getattr(importlib.import_module(f"bench.{name}"), "PARTS", ())
+        found += [name, *parts]
+    return list(dict.fromkeys(found))
+
+
 def main() -> int:
     """Run what is asked for; 1 with --check when a ratio was missed, 2 for an unknown name."""
     known = benchmarks()
@@ -46,7 +55,7 @@ def main() -> int:
         print(f'bench: no benchmark "{unknown[0]}"; there are: {", ".join(known)}', file=sys.stderr)
         return 2
     results: list[Result] = []
-    for name in options.names or known:
+    for name in with_parts(options.names or known):
         results.extend(known[name](Options(rounds=options.rounds)))
     _print_table([HEADER, *(row(result) for result in results)])
     missed = [result.name for result in results if result.binding and not result.kept]

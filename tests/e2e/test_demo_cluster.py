@@ -1,5 +1,6 @@
 """`scripts/demo --cluster 3 --once`, as a user runs it, in a network namespace of the test's own."""
 
+import re
 import subprocess
 
 import pytest
@@ -24,6 +25,8 @@ def test_three_hosts_act_as_one_and_nothing_is_left() -> None:
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         assert "verified: 6 VMs on 3 hosts" in done.stdout
+        crossed = set(re.findall(r"verified: vm\d on (kn\d) pings vm\d \([0-9.]+\) on (kn\d)", done.stdout))
+        assert crossed == {("kn1", "kn2"), ("kn2", "kn3"), ("kn3", "kn1")}
         assert "typed on the page of kn1" in done.stdout
         assert where.links() == before
         assert subprocess.run(["ip", "netns", "list"], capture_output=True, check=True).stdout == namespaces

@@ -2,7 +2,7 @@
 
 Each host is a network namespace with a daemon of its own (`demo_lab`). The first makes a cluster, the others join with
 one-time tokens; a namespace over all of them is joined by tunnels, and its VMs get leases from one DHCP server, answer
-pings across hosts and show their consoles on the first host's page. With `--once` all that is proved.
+pings of each other and show their consoles on the first host's page. With `--once` all that is proved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from megatools.hostkit.errors import CommandFailed, Unavailable
 from megatools.minimega.app import attach
 from megatools.minimega.app.demo import Demo, Narrator, own_directory
 from megatools.minimega.app.demo_lab import Host, lab
-from megatools.minimega.app.demo_proof import Page, prove_console
+from megatools.minimega.app.demo_proof import Page, prove_console, prove_ping
 from megatools.minimega.app.flags import parse
 
 VMS_PER_HOST = 2
@@ -111,6 +111,7 @@ class ClusterDemo:
         for row in rows:
             self._until(partial(self._pings, row["ip"].strip("[]")), _PING_S, f'"{row["name"]}" answers no ping')
         self._say(f"verified: {first} reaches all of them over the tunnels")
+        asyncio.run(self._guests_ping(rows))
         Page(url, self._say).prove()
         asyncio.run(self._console(next(row for row in rows if row["host"] != first), url))
 
@@ -126,10 +127,26 @@ class ClusterDemo:
 
     # inside
 
+    async def _guests_ping(self, rows: Sequence[dict[str, str]]) -> None:
+        """A VM on each host pings one on the next."""
+        one_each = {row["host"]: row for row in rows}
+        ring = [one_each[knight.host.name] for knight in self._knights]
+        for row, other in zip(ring, [*ring[1:], ring[0]], strict=True):
+            if row is not other:
+                await prove_ping(self._agent(row), other["ip"].strip("[]"))
+                self._say(
+                    f"verified: {row['name']} on {row['host']} pings {other['name']} ({other['ip'].strip('[]')}) "
+                    f"on {other['host']}"
+                )
+
+    def _agent(self, row: dict[str, str]) -> Path:
+        """The socket of a VM's guest agent."""
+        knight = next(knight for knight in self._knights if knight.host.name == row["host"])
+        return knight.demo.base / row["id"] / "cc"
+
     async def _console(self, row: dict[str, str], url: str) -> None:
         """Type into a VM of another host on the first host's page."""
-        far = next(knight for knight in self._knights if knight.host.name == row["host"])
-        word = await prove_console(url, row["name"], far.demo.base / row["id"] / "cc")
+        word = await prove_console(url, row["name"], self._agent(row))
         self._say(
             f'verified: "{word}", typed on the page of {self._first.host.name} into {row["name"]} on {row["host"]}, '
             "is on its screen and in the guest"

@@ -17,6 +17,7 @@ from megatools.hostkit.rfb import RETURN, Client, Picture, changed_region, dial_
 _HTTP_S = 20.0
 _AGENT_S = 60.0
 _SCREEN_S = 60.0
+_PING_S = 30.0
 _GLYPH_PX = 8  # a character of the VGA text screen is at least this wide
 
 
@@ -99,6 +100,19 @@ async def prove_console(url: str, vm: str, agent_socket: Path) -> str:
     async with await Agent.connect(agent_socket, timeout_s=_AGENT_S) as agent:
         await _read_back(agent, word)
     return word
+
+
+async def prove_ping(agent_socket: Path, address: str) -> None:
+    """Ping an address from within a guest that runs the guest agent. Raises Unavailable when nothing answers."""
+    deadline = asyncio.get_running_loop().time() + _PING_S
+    async with await Agent.connect(agent_socket, timeout_s=_AGENT_S) as agent:
+        while True:
+            done = await agent.run("/usr/bin/busybox", "ping", "-c", "1", "-W", "2", address)
+            if done.status == 0:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                said = (done.stdout + done.stderr).decode(errors="replace").strip()
+                raise Unavailable(f"{address} answers no ping from the guest within {_PING_S:g} s: {said}")
 
 
 async def _read_back(agent: Agent, word: str) -> None:
