@@ -104,6 +104,10 @@ class Cluster:
         if daemon.process is not None:
             daemon.process.wait(60)
 
+    def engines(self, index: int) -> list[int]:
+        """The process ids of a host's mesh engine: one, or none while it is started again."""
+        return self.hosts[index].pids(_ENGINE)
+
     def capture(self, index: int, into: Path, *expression: str) -> contextlib.AbstractContextManager[None]:
         """Write what passes a host's management interface to a pcap file while the block runs."""
         return self.lab.capture(self.hosts[index], into, *expression)
