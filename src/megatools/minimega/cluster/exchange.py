@@ -4,7 +4,11 @@ Used by `cluster.replication`. Cheap when there is nothing to do: one sum each w
 
     Compare(root)            -> Comparison(sums of all buckets)     which buckets differ
     ListBuckets(numbers)     -> Headings: names and stamps          who has the later of each
-    Trade(given, wanted)     -> Records                             both have the later ones
+    Push(records)            ->                                     they have the later ones
+    Fetch(names)             -> Push from the other side            we have the later ones
+
+Records are never taken from an answer: what a node sends as a request it has signed, and those that are limited may
+write little (`_may_write`).
 
 Messages are JSON on service `shared`; lists are cut so that no message grows past a few hundred kilobytes.
 """
@@ -60,14 +64,13 @@ class ListBuckets(msgspec.Struct, frozen=True, tag=True):
     numbers: tuple[int, ...]
 
 
-class Trade(msgspec.Struct, frozen=True, tag=True):
-    """Take these, and give me those."""
+class Fetch(msgspec.Struct, frozen=True, tag=True):
+    """Push me these: what comes as a request of yours is known to be from you, and you may be limited."""
 
-    given: tuple[Entry, ...] = ()
-    wanted: tuple[Key, ...] = ()
+    wanted: tuple[Key, ...]
 
 
-Message: TypeAlias = Push | Compare | ListBuckets | Trade
+Message: TypeAlias = Push | Compare | ListBuckets | Fetch
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -83,16 +86,14 @@ class Comparison(msgspec.Struct, frozen=True):
     stale_ms: int = 0
 
 
+class Nothing(msgspec.Struct, frozen=True):
+    """The answer to `Push` and `Fetch` has no parts."""
+
+
 class Headings(msgspec.Struct, frozen=True):
     """Names and stamps of records."""
 
     headings: tuple[tuple[str, str, Stamp], ...] = ()
-
-
-class Records(msgspec.Struct, frozen=True):
-    """Records."""
-
-    entries: tuple[Entry, ...] = ()
 
 
 class Exchanger:
@@ -134,10 +135,8 @@ class Exchanger:
                 ]
                 for part in _cut(keys, _KEYS_AT_ONCE):
                     yield msgspec.json.encode(Headings(tuple(self._headings(part))))
-            case Trade(given, wanted):
-                await self._take(caller, given)
-                for batch in batches(self._entries(wanted)):
-                    yield msgspec.json.encode(Records(batch))
+            case Fetch(wanted):
+                await self._push(caller.name, self._entries(wanted))
 
     async def _take(self, caller: Caller, entries: Sequence[Entry]) -> None:
         await self._shared.merge(entry for entry in entries if _may_write(caller, entry))
@@ -184,11 +183,14 @@ class Exchanger:
             _log.warning('%d records that "%s" no longer has were removed while this node was away', len(gone), node)
             await self._shared.drop(gone)
             given = [entry for entry in given if entry not in gone]
-        for batch in batches(given):
-            await self._ask(node, Trade(given=batch), Records)
+        await self._push(node, given)
         for keys in _cut(wanted, _KEYS_AT_ONCE):
-            for part in await self._ask(node, Trade(wanted=tuple(keys)), Records):
-                await self._shared.merge(part.entries)
+            await self._ask(node, Fetch(tuple(keys)), Nothing)
+
+    async def _push(self, node: str, entries: Sequence[Entry]) -> None:
+        """Give a node records. Raises Unavailable."""
+        for batch in batches(entries):
+            await self._ask(node, Push(batch), Nothing)
 
     async def _ask(self, node: str, message: Message, kind: type[T]) -> list[T]:
         """The parts of a node's answer. Raises Unavailable, ProtocolError."""

@@ -211,10 +211,13 @@ async def test_who_was_away_past_the_life_of_tombstones_brings_nothing_back(tmp_
 
 
 async def test_what_limited_nodes_write_about_others_is_not_taken(tmp_path: Path) -> None:
+    """Neither when they send it, nor when it is found at them: they were away when they wrote it."""
     async with _lab(tmp_path) as lab:
         one = await lab.start("kn1")
         guest = await lab.start("kn7", namespace="lab")
         reader = await lab.start("kn8", role=Role.READ_ONLY)
+        for limited in ("kn7", "kn8"):
+            lab.network.cut("kn1", limited)
         for kind, id in (
             ("member", "kn1/3"),
             ("host-address", "kn7"),
@@ -224,6 +227,8 @@ async def test_what_limited_nodes_write_about_others_is_not_taken(tmp_path: Path
         ):
             await guest.shared.put(kind, id, Note("from kn7"))
             await reader.shared.put(kind, id.replace("kn7", "kn8"), Note("from kn8"))
+        for limited in ("kn7", "kn8"):
+            lab.network.mend("kn1", limited)
         await until(lambda: one.shared.get("member", "kn7", Note) is not None)
         assert await one.replication.settled()
         assert {(entry.kind, entry.id) for entry in one.shared.entries()} == {
