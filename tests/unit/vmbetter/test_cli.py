@@ -44,6 +44,8 @@ def test_a_new_config_is_whole_and_is_never_written_over(capsys: pytest.CaptureF
         (["--disk", "--append", "a\nb", "x.conf"], 2, "words for the kernel must be on one line"),
         (["--disk", "--compress", "xz", "x.conf"], 2, "a compression is that of an initrd"),
         (["--boot-marker", "up", "x.conf"], 2, "a marker is looked for in a boot test only"),
+        (["--boot-test", "--rootfs-tar", "x.conf"], 2, "none of the results can be booted"),
+        (["--boot-test", "--architecture", "arm64", "x.conf"], 2, 'images for "arm64" cannot be booted here'),
         (["init", "a b"], 2, '"a b" is no name for an image'),
         (["init", "$(reboot)"], 2, '"$(reboot)" is no name for an image'),
         (["x" * 300], 3, 'no config "xxx'),

@@ -95,9 +95,7 @@ def build_command(
         raise InvalidInput(f'output name "{name}" must not contain "/"')
     asked = where(suite, mirror, components, keyring, architecture, debs, engine, debootstrap_append, lock, constraints)
     wanted = Wanted(initrd, compress, disk, disk_format, size, iso, rootfs, rootfs_tar, append)
-    _check_marker(boot_marker, boot_test)
-    if boot_test and architecture not in ("", "amd64", "i386"):
-        raise InvalidInput(f'images for "{architecture}" cannot be booted here', hint="leave --boot-test out")
+    _check_boot_test(wanted, boot_test, boot_marker, architecture)
     options = Options(
         name, asked.constraints, asked.source, asked.lock, update, use_cache=not no_cache, keep_work=noclean,
         cache_root=cache, targets=wanted, postbuild_timeout_s=postbuild_timeout, only_stage_one=stage_one,
@@ -116,9 +114,14 @@ def build_command(
         journal.result(result.files, result.memory_mib)
 
 
-def _check_marker(marker: str, boot_test: bool) -> None:
-    if marker and not boot_test:
+def _check_boot_test(wanted: Wanted, asked: bool, marker: str, architecture: str) -> None:
+    """Raise InvalidInput for a boot test that can only fail."""
+    if marker and not asked:
         raise InvalidInput("a marker is looked for in a boot test only", hint="add --boot-test")
+    if asked and architecture not in ("", "amd64", "i386"):
+        raise InvalidInput(f'images for "{architecture}" cannot be booted here', hint="leave --boot-test out")
+    if asked and (wanted.rootfs or wanted.rootfs_tar) and not (wanted.initrd or wanted.disk or wanted.iso):
+        raise InvalidInput("none of the results can be booted", hint="ask for an --initrd, a --disk or an --iso too")
     try:
         re.compile(marker)
     except re.error as error:
