@@ -1,6 +1,8 @@
 """The command line: the document's form, the original's spellings, and commands beside it; nothing is built."""
 
+import errno
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,24 @@ def test_what_was_pruned_is_told_to_programs_too(capsys: pytest.CaptureFixture[s
     removed = json.loads(run(capsys, "cache", "prune", "--cache", "c", "--all", "--json")[1])
     assert [(one["kind"], one["key"]) for one in removed] == [("debs", "1.deb")]
     assert json.loads(run(capsys, "cache", "list", "--cache", "c", "--json")[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/x/y"), 'vmbetter: cannot use "/x/y": input/output error\n'),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "refused something: no space left on device\nhint: free some",
+        ),
+    ],
+)
+def test_what_nobody_has_explained_is_one_line(
+    error: OSError, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["megatools.vmbetter.cli.main"], "build", fails)
+    status, _, said = run(capsys, "x.conf")
+    assert (status, told in said) == (7, True), said

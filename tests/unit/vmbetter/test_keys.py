@@ -144,3 +144,11 @@ def test_leftovers_of_a_dead_build_are_cleared(tmp_path) -> None:
 
 def test_an_image_is_named_up_to_the_first_dot() -> None:
     assert plan.image_name("a/b.c/kane_host.x.conf") == "kane_host"
+
+
+def test_what_goes_away_while_the_cache_is_listed_is_left_out(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.held(print):
+        published(cache, "one")
+    (tmp_path / "layers/gone").symlink_to("renamed-meanwhile")
+    assert [one.key for one in cache.contents()] == ["key"]

@@ -51,6 +51,8 @@ class Journal:
     ) -> None:
         if self._bars is not None:
             self._bars.end()
+        if self._file is not None:
+            self._file.close()  # each line was written when it came
         if isinstance(error, MegaError):
             self._json({"kind": "error", "text": chain_text(error), "hint": hint_of(error), "status": error.exit_code})
         elif isinstance(error, Stopped):
@@ -102,7 +104,10 @@ class Journal:
     def _give_up(self, error: OSError) -> None:
         """Go on without a log file."""
         assert self._file is not None
-        name, self._file = self._file.name, None
+        name = self._file.name
+        with contextlib.suppress(OSError):  # the same error again: for what was not written
+            self._file.close()
+        self._file = None
         self.report(Event(Kind.WARNING, "vmbetter", f'log file "{name}" cannot be written: {chain_text(error)}'))
 
 

@@ -19,6 +19,7 @@ from megatools.vmbetter.config.source import ConfigError, Source, nearest, read
 DEFAULT_CONSTRAINTS = frozenset({"debian", "amd64"})
 # An overlay that stands for these tools themselves: see hostkit/bundle
 PROJECT_OVERLAY = "@megatools"
+_NAME_BYTES = 255  # of a file, at most; more is an error even to look for
 _SAMPLES = Path(__file__).resolve().parents[4] / "misc/vmbetter_configs"
 # Debian policy 5.6.1, with apt's "/suite", "=version" and ":architecture" behind it
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?\Z")
@@ -126,7 +127,11 @@ class _Merge:
     def _meant(self, word: str, candidates: list[Path]) -> str:
         """The parent that was probably meant: a sample of that name, or a config of nearly that name."""
         sample = _SAMPLES / word
-        near = sample if sample.is_file() else next(filter(None, map(nearest, candidates)), None)
+        near = (
+            sample
+            if len(sample.name) <= _NAME_BYTES and sample.is_file()
+            else next(filter(None, map(nearest, candidates)), None)
+        )
         if near is None:
             return ""
         real = near.resolve()
