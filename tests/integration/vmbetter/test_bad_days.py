@@ -256,6 +256,16 @@ def test_a_folder_in_which_something_is_mounted_is_never_replaced(workshop: Work
     workshop.build("--rootfs", "x.conf")
 
 
+def test_device_nodes_are_dead_in_a_tree_on_disk_too(workshop: Workshop) -> None:
+    script = (
+        "set -e; for place in / /dev /run; do mknod $place/z c 1 5; ! head -c 1 $place/z || exit 9; rm $place/z; done"
+    )
+    workshop.config(CONFIG + f"postbuild = `{script}; head -c 1 /dev/zero >/seen`")
+    workshop.build("-1", "x.conf")
+    workshop.build("-2", "x_stage1", "--rootfs-tar", "x.conf")
+    assert workshop.file("seen") == "\0"
+
+
 def test_a_sys_lent_by_the_host_is_read_only(workshop: Workshop) -> None:
     """In a user namespace none can be mounted anew; here root is the host's, whose files these are."""
     look = "ls /sys/kernel/mm >/seen; for path in kernel/mm/ksm/run fs/cgroup; do ! test -w /sys/$path || exit 9; done"
