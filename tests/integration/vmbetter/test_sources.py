@@ -100,11 +100,20 @@ def test_an_ubuntu_suite(workshop: Workshop) -> None:
     """The archive pretends to be Ubuntu's: the real one cannot be reached from everywhere."""
     workshop.archive.publish([*toy_system(), HELLO], "jammy")
     config = workshop.config()
-    done = workshop.run("--branch", "jammy", str(config), check=False)
+    done = workshop.run("--cache", str(workshop.cache), "--branch", "jammy", str(config), check=False)
     assert done.status == 7
     assert '"jammy" is a suite of Ubuntu, this host has package sources of Debian' in said(done)
     if not Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg").exists():
-        done = workshop.run("--branch", "jammy", "--mirror", workshop.archive.url, str(config), check=False)
+        done = workshop.run(
+            "--cache",
+            str(workshop.cache),
+            "--branch",
+            "jammy",
+            "--mirror",
+            workshop.archive.url,
+            str(config),
+            check=False,
+        )
         assert (done.status, "the keys of Ubuntu are not on this host" in said(done)) == (3, True), said(done)
     workshop.build("--branch", "jammy", "--rootfs-tar", "x.conf")
     assert json.loads((workshop.directory / "x.lock").read_bytes())["suite"] == "jammy"
