@@ -64,6 +64,7 @@ class HostFacts:
 
     def __init__(self, promises: Promises) -> None:
         self._promises = promises
+        self._older: facts.Traffic | None = None
         self._last = facts.traffic()
 
     def handlers(self) -> Handlers:
@@ -71,13 +72,8 @@ class HostFacts:
         return {HostInfo: self._info, HostVersion: self._version}
 
     async def row(self) -> HostRow:
-        """The facts now; traffic is averaged since the last reading, or over a moment when that is long ago."""
-        before = self._last
-        if not _WINDOW_S <= facts.traffic().at_s - before.at_s <= _MAX_AGE_S:
-            before = facts.traffic()
-            await asyncio.sleep(_WINDOW_S)  # the measuring window itself, not a wait for something
-        self._last = facts.traffic()
-        received, sent = facts.megabytes_per_s(before, self._last)
+        """The facts now; traffic is averaged since an earlier reading, or over a moment when there is none of late."""
+        received, sent = await self._traffic()
         memory, promised = facts.memory(), self._promises.capacity().promised
         return HostRow(
             cpus=facts.cpu_count(),
@@ -94,6 +90,20 @@ class HostFacts:
             netcommit=promised.nics,
             uptime=format_duration(facts.uptime_s()),
         )
+
+    async def _traffic(self) -> tuple[float, float]:
+        """Megabytes per second received and sent; waits only while there are no two readings far enough apart."""
+        now = facts.traffic()
+        if now.at_s - self._last.at_s > _MAX_AGE_S:
+            self._older, self._last = None, now
+        age_s = now.at_s - self._last.at_s
+        if age_s < _WINDOW_S:
+            if self._older is not None:
+                return facts.megabytes_per_s(self._older, now)
+            await asyncio.sleep(_WINDOW_S - age_s)  # the measuring window itself, not a wait for something
+            now = facts.traffic()
+        before, self._older, self._last = self._last, self._last, now
+        return facts.megabytes_per_s(before, now)
 
     async def _info(self, _namespace: str, asked: HostInfo) -> Answer:
         if asked.field == "name":

@@ -86,6 +86,7 @@ async def test_the_configuration_of_a_vm_elsewhere_is_copied_here(tmp_path: Path
 async def test_hosts_tell_of_themselves(tmp_path: Path) -> None:
     async with daemons(tmp_path, "kn1", "kn2", "kn3") as (network, (kn1, *_others)):
         assert (await kn1.text("version", "lab")).startswith("kn[1-3]: minimega ")
+        await kn1.groups("host", "lab")  # the first one watches the traffic for a moment, the next ones need not
         assert await kn1.text("host vms", "lab") == "kn[1-3]: 0"
         assert [error.partition(" ")[0] for _, error in await kn1.errors("host nosuch", "lab")] == ["no"] * 3
         rows = json.loads(await kn1.text(".json true .columns vmlimit host", "lab"))
