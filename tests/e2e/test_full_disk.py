@@ -41,7 +41,7 @@ def knights() -> Iterator[Cluster]:
         found.start()
         enrol(found)
         found.daemons[0].ask("namespace lab ns add-hosts localhost")
-        for line in ("vm config memory 32", "vm config vga none", "vm config schedule kn3"):
+        for line in ("vm config memory 32", "vm config vga none", "vm config schedule kn3", "vm config net before"):
             found.ask_all(f"namespace lab {line}", 0, SMALL)
         yield found
 
@@ -84,6 +84,11 @@ def aliases(daemon: Daemon) -> dict[str, str]:
     return {row["alias"]: row["vlan"] for row in daemon.rows("namespace lab vlans")}
 
 
+def taps_of(daemon: Daemon) -> set[str]:
+    """The VMs that have a tap on a host."""
+    return {row["name"] for row in daemon.rows("namespace lab vm info") if row["tap"] != "[]"}
+
+
 def errors(daemon: Daemon, line: str) -> str:
     """All errors of a line."""
     return "\n".join(str(each["Error"]) for each in daemon.answers(f"namespace lab {line}") if each["Error"])
@@ -93,7 +98,6 @@ def test_a_full_disk_is_named_and_made_good_when_there_is_room(knights: Cluster)
     first, second, small = knights.daemons
     first.ask("namespace lab vm launch kvm a,b,c,d")
     first.ask("namespace lab vm start all")
-    first.ask("namespace lab tap create before")
     with full(disk(knights)):
         for daemon, line in (
             (first, "vm launch kvm late"),
@@ -126,6 +130,7 @@ def test_a_full_disk_is_named_and_made_good_when_there_is_room(knights: Cluster)
     agreed(knights, names)
     small.ask("namespace lab tap create apart")
     agreed(knights, names)
+    wait(lambda: taps_of(small) == {"b", "c", "d", "late"}, lambda: f"{taps_of(small)}\n{small.log_text()}")
     assert "Traceback" not in small.log_text()
 
 

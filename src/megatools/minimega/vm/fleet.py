@@ -82,6 +82,7 @@ class Fleet:
         self._next_id = 0
         supervisor.keep("give taps back", self._releaser.run)
         supervisor.keep("write what is owed", self._records.run)
+        supervisor.keep("undo failed launches", self._launcher.run)
         self._random = random.SystemRandom()
 
     # ---- who is there
@@ -320,6 +321,7 @@ class Fleet:
         except BaseException:
             for machine in machines:
                 machine.settled()
+                self._releaser.release(machine)
             raise
         for machine in machines:
             self._machines.pop(machine.uuid, None)

@@ -34,6 +34,7 @@ from megatools.minimega.vm.settings import VmSettings
 from megatools.minimega.vm.writing import VmJournal, put
 
 _log = logging.getLogger(__name__)
+_AGAIN_S = 3.0
 _SETTLING = 500  # journal writes waiting at once; they are committed in groups
 
 
@@ -60,6 +61,8 @@ class Launcher:
         self._preparing = asyncio.Semaphore(settings.concurrent_spawns)
         self._settling = asyncio.Semaphore(_SETTLING)
         self._stopping = False
+        self._left: list[Machine] = []  # failed launches that are not undone
+        self._is_left = asyncio.Event()
 
     def stop(self) -> None:
         """Start nothing more; launches on their way fail for the VMs that have no process yet."""
@@ -120,6 +123,15 @@ class Launcher:
         attempt.finish(machine)
         on_ready(machine)
 
+    async def run(self) -> None:
+        """Undo what could not be undone at once, until cancelled."""
+        while True:
+            await self._is_left.wait()
+            await asyncio.sleep(_AGAIN_S)
+            self._is_left.clear()
+            left, self._left = self._left, []
+            await self._undo(left, again=False)
+
     async def _undo(self, machines: Sequence[Machine], *, again: bool) -> None:
         if not machines:
             return
@@ -128,8 +140,11 @@ class Launcher:
         try:
             if taps:
                 await self._network.detach(taps)
-        except MegaError as error:  # the records stay, so that the next start undoes the rest
-            _log.warning("%d taps of failed launches stay until the next start: %s", len(taps), chain_text(error))
+        except MegaError as error:  # the records stay: the next start would undo the rest too
+            _log.warning("%d taps of failed launches stay for now: %s", len(taps), chain_text(error))
+            if not again:
+                self._left += machines
+                self._is_left.set()
             return
         for machine in machines:
             await self._backend(machine).destroy(machine.site)

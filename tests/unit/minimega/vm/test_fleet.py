@@ -1,7 +1,7 @@
 """The fleet above an imagined backend: whole or nothing, errors per VM, recovery. The journal is a real one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from megatools.hostkit.errors import AlreadyExists, InvalidState, NotFound, Unav
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.state.journal import Journal, Put, decode
 from megatools.minimega.state.stamps import StampClock
-from megatools.minimega.vm import writing
+from megatools.minimega.vm import launching, releasing, writing
 from megatools.minimega.vm.backends.fake import FakeBackend, FakePorts
 from megatools.minimega.vm.config import DiskSpec, VmConfig, VmKind
 from megatools.minimega.vm.fleet import Fleet
@@ -436,5 +436,38 @@ def test_a_full_disk_is_told_hides_no_vm_and_is_made_good(world: World, monkeypa
             assert await fleet.flush(NS, "all") == ()
             assert {port.owner for port in world.ports.attached.values()} == {f"uuid-{name}" for name in "acd"}
         assert world.records() == ["uuid-a", "uuid-c", "uuid-d"]
+
+    run(scenario)
+
+
+def test_taps_that_the_switch_does_not_take_back_are_offered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (launching, releasing):
+        monkeypatch.setattr(module, "_AGAIN_S", 0.0)
+    refusals: list[int] = []
+
+    async def refuse(taps: Sequence[str]) -> None:
+        refusals.append(len(taps))
+        raise Unavailable("the Open vSwitch database refused the change")
+
+    async def scenario() -> None:
+        async with world.daemon() as fleet:
+            await fleet.launch([plan(name) for name in "abc"])
+            await fleet.start(NS, "all")
+            world.backend.failures["launch", "d"] = Unavailable("no")
+            with monkeypatch.context() as full:
+                full.setattr(world.ports, "detach", refuse)
+                await fleet.kill(NS, "a,b")
+                (result,) = await fleet.launch([plan("d")])
+                assert str(result.error) == "no"
+                await until(lambda: len(refusals) > 6)
+                with pytest.raises(Unavailable):
+                    await fleet.flush(NS, "b")
+                assert set(states(fleet)) == set("abc") and len(world.ports.attached) == 4
+            await until(lambda: {port.owner for port in world.ports.attached.values()} == {"uuid-c"})
+            assert await fleet.flush(NS, "b") == ()
+            await until(lambda: world.instance_directories() == ["0", "2"])
+        assert world.records() == ["uuid-a", "uuid-c"]
 
     run(scenario)
