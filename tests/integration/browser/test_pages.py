@@ -52,6 +52,18 @@ async def test_the_list_follows_the_vms(tmp_path: Path) -> None:
         await expect(page.locator("tbody tr")).to_have_count(1)
 
 
+async def test_hosts_whose_vms_are_not_known_are_named(tmp_path: Path) -> None:
+    async with site(tmp_path) as s, browsing(s.url) as page:
+        await expect(page.get_by_text("No virtual machines yet")).to_be_visible()
+        await expect(page.locator("#silent")).to_be_hidden()
+        s.fleet.hushed = {"kn2": "it left the mesh", "<b>kn3</b>": "it does not answer"}
+        s.fleet.changed()
+        await expect(page.locator("#silent")).to_have_text("kn2: it left the mesh. <b>kn3</b>: it does not answer.")
+        s.fleet.hushed = {}
+        s.fleet.changed()
+        await expect(page.locator("#silent")).to_be_hidden()
+
+
 async def test_a_lost_server_is_shown_and_comes_back(tmp_path: Path) -> None:
     async with site(tmp_path) as s, browsing(s.url) as page:
         s.fleet.add(Guest("one"))

@@ -2,20 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from megatools.minimega.web.feed import Feed
 from tests.support.site import Guest, QemuFleet
 
 
 class Followed(QemuFleet):
-    """Counts who follows it, and can have silent hosts."""
+    """Counts who follows it."""
 
     followers = 0
-    hushed: Mapping[str, str] = {}
-
-    def silent(self) -> dict[str, str]:
-        return dict(self.hushed)
 
     async def changes(self) -> AsyncIterator[object]:
         self.followers += 1
