@@ -21,7 +21,7 @@ from megatools.vmbetter.assembly import Assembly, Plan, stage
 from megatools.vmbetter.cache import Cache, Entry, default_root, key_of
 from megatools.vmbetter.config.merge import DEFAULT_CONSTRAINTS, load
 from megatools.vmbetter.config.recipe import Recipe
-from megatools.vmbetter.events import Event, Kind, Report, Reporter, silent
+from megatools.vmbetter.events import Event, Kind, Report, Reporter, printable, silent
 from megatools.vmbetter.finished import FinishedTree
 from megatools.vmbetter.manifest import Part
 from megatools.vmbetter.stages import packages
@@ -227,7 +227,7 @@ class _Build:
             folder.mkdir()
             made = target.make(finished, folder, epoch=epoch)
             about = f"{self._config.resolve()} {target.name}"
-            warnings = msgspec.json.encode(made.warnings).decode()
+            warnings = msgspec.json.encode([printable(text) for text in made.warnings]).decode()
             notes = {"unpacked": str(made.unpacked_bytes), "for": about, "warnings": warnings, **made.notes}
             entry = self._cache.publish("images", key, made.files, notes)
         self._warn(target, entry)
@@ -280,7 +280,7 @@ class _Log:
         if self.trouble:
             return
         try:
-            os.write(self._descriptor, text.encode())
+            os.write(self._descriptor, printable(text).encode())
         except OSError as error:
             self.trouble = chain_text(error)
 

@@ -35,11 +35,19 @@ def silent(event: Event) -> None:
     """Tell nobody."""
 
 
+def printable(text: str) -> str:
+    """A text as UTF-8 can have it: a file's name may be any bytes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class Reporter:
     """Says events of a stage."""
 
     def __init__(self, report: Report) -> None:
-        self._report = report
+        self._told = report
+
+    def _report(self, event: Event) -> None:
+        self._told(msgspec.structs.replace(event, text=printable(event.text)))
 
     def step(self, stage: str, text: str) -> None:
         """A step begins, or is not needed."""

@@ -1,6 +1,7 @@
 """What a build says is so: dates, keys of one machine, tools, compression, differences."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -95,3 +96,20 @@ def test_what_is_asked_of_no_target_is_refused_before_anything_is_done(workshop:
     done = workshop.build("--rootfs-tar", "--append", "quiet", "x.conf", check=False)
     assert done.status == 2
     assert [path.name for path in workshop.directory.iterdir()] == ["x.conf"]
+
+
+def test_names_and_attributes_that_are_no_text_are_built_in(workshop: Workshop) -> None:
+    path = workshop.directory / os.fsdecode(b"over/x\xff")
+    path.parent.mkdir()
+    path.write_text("content")
+    os.setxattr(path, "user.note", b"\xff\xfe")
+    workshop.config(CONFIG + 'overlay = "over"\npostbuild = `touch "$(printf "/y\\377")"`')
+    done = workshop.build("--initrd", "--rootfs-tar", "--json", "x.conf")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    lost = [event["text"] for event in events if event["kind"] == "warning"]
+    assert [text.partition(" are lost")[0] for text in lost] == [
+        r'an initrd has no extended attributes, those of "/x\udcff" (user.note)'
+    ]
+    with tarfile.open(workshop.directory / "x.tar") as archive:
+        assert {"./x\udcff", "./y\udcff"} <= set(archive.getnames())
+    assert "over/x\\xff" in workshop.run("manifest", "x.tar").text
