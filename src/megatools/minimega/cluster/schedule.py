@@ -17,6 +17,7 @@ nothing itself, unless it is one of the hosts.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import TypeAlias
 
 import msgspec.structs
 
-from megatools.hostkit.errors import AlreadyExists, InvalidState, Unavailable
+from megatools.hostkit.errors import AlreadyExists, InvalidState, MegaError, Unavailable, chain_text
 from megatools.hostkit.ranges import compress
 from megatools.minimega.cluster.demands import Demand, Problem, natural
 from megatools.minimega.cluster.fences import Fences
@@ -43,6 +44,7 @@ from megatools.minimega.vm.operations import LaunchVms
 from megatools.minimega.vm.plan import VmPlan
 from megatools.minimega.vm.relocation import image_paths
 
+_log = logging.getLogger(__name__)
 _LARGE = 1000  # VMs whose placement is worth a thread
 _NAMED = 8  # hosts whose silence is explained one by one
 
@@ -132,7 +134,7 @@ class Scheduler:
             try:
                 return await self._carry_out(space, problem, placement, plans, there, tell)
             finally:
-                await space.queue.settle()
+                await _settled(space)
         finally:
             desk.scheduling = False
 
@@ -248,6 +250,14 @@ class Scheduler:
         finally:
             run.ended = desk.now()
         return report([_told(end) for end in ends], self._hosts.local, _notes(there.away))
+
+
+async def _settled(space: Namespace) -> None:
+    """The launch of the queue has ended, whatever the disk says to that: the next one looks what came of it."""
+    try:
+        await space.queue.settle()
+    except MegaError as error:
+        _log.warning('the queue of namespace "%s": %s; looked at by the next launch', space.name, chain_text(error))
 
 
 async def _placed(problem: Problem) -> Placement:

@@ -93,8 +93,8 @@ class Queue:
 
     async def settle(self) -> None:
         """No launch is under way: what is queued waits."""
-        self._begun = frozenset()
         await self._journal.write(Delete(BEGUN, self._namespace))
+        self._begun = frozenset()
 
     async def replace(self, uuid: str, plan: VmPlan) -> None:
         """Put another plan in a VM's place."""

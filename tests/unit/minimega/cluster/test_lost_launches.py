@@ -158,3 +158,18 @@ async def test_what_cannot_be_kept_for_a_host_that_is_away_is_said_beside_what_t
             [(host, error)] = await kn1.errors("vm tag b,c owner me", "lab")
         assert host == "kn2"
         assert "what it was asked cannot be kept for it: cannot write the journal" in error
+
+
+async def test_a_queue_whose_end_cannot_be_written_down_is_reported_and_looked_at_later(tmp_path: Path) -> None:
+    async with daemons(tmp_path, *KN, agreeing=True) as (_, (kn1, kn2, _kn3)):
+        await lab(kn1, "vm config schedule kn2", "ns queueing true", "vm launch kvm a,b", "ns queueing false")
+        kn2.backend.held["a"] = asyncio.Event()
+        launch = asyncio.create_task(kn1.errors("vm launch", "lab"))
+        await until(lambda: "a" in kn2.fleet.names("lab"))
+        with full_disk(kn1.fleet._journal):
+            kn2.backend.held["a"].set()
+            assert await launch == []
+        assert where(kn2) == {"a": "kn2", "b": "kn2"}
+        assert await kn1.errors("vm launch", "lab") == []
+        assert where(kn1, kn2) == {"a": "kn2", "b": "kn2"}
+        assert await rows(kn1, "ns queue list") == []
