@@ -128,7 +128,16 @@ async def test_contexts_do_not_mix() -> None:
         await sees(one, "kn2")
         await sees(three, "kn4")
         for node, peer in ((one, "kn2"), (two, "kn1"), (three, "kn4"), (four, "kn3")):
-            assert {link["peer"] for link in await node.ask("links")} == {peer}, "cliques were joined"
+            assert {link["peer"] for link in await node.ask("links")} == {peer}
+
+        async def apart() -> bool:
+            """No host is connected to one of the other mesh, member or not."""
+            reds, blues = ([site.address(name) for name in names] for names in (("kn1", "kn2"), ("kn3", "kn4")))
+            seen = [site.host(name).run("ss", "-Htn", "state", "established") for name in ("kn1", "kn2")]
+            assert any(red in text for red in reds for text in seen)
+            return not any(blue in text for blue in blues for text in seen)
+
+        await until(apart)
 
 
 @pytest.mark.parametrize("secured", [True, False])
