@@ -110,6 +110,15 @@ class Supervisor:
             _log.exception('background task "%s: %s" failed', self.name, name)
 
 
+async def set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait until an event is set; whether it was in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 def is_outside(error: BaseException) -> bool:
     """Whether a failure is not a bug of ours: the disk, the system or another program refused something."""
     if isinstance(error, BaseExceptionGroup):

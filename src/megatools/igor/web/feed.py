@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import msgspec
 
 from megatools.hostkit.errors import MegaError, chain_text
+from megatools.hostkit.tasks import set_within
 from megatools.igor.api.engine import Engine
 from megatools.igor.api.requests import Overview, Show
 from megatools.igor.model.cluster import Cluster
@@ -131,7 +132,7 @@ class Feed:
                     told = now
                     if message:
                         yield message
-                if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
+                if self._news is news and not await set_within(news, _KEEP_ALIVE_S):
                     yield b": still here\n\n"
                     if not await is_known():
                         return
@@ -156,14 +157,6 @@ def _look(engine: Engine) -> Picture:
         cluster, cluster.range(), overview.down, blocked, overview.pause, config.goodfaith, config.default_hours
     )
     return Picture(head, {one.id: row_of(one, cluster) for one in overview.reservations}, overview.now_s)
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 def _difference(person: Person, told: Picture | None, now: Picture) -> bytes:

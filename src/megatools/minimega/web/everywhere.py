@@ -18,7 +18,7 @@ from contextlib import aclosing
 import msgspec
 
 from megatools.hostkit.errors import PermissionDenied, ProtocolError
-from megatools.hostkit.tasks import Supervisor
+from megatools.hostkit.tasks import Supervisor, set_within
 from megatools.minimega.cluster.host_facts import HostInfo
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.lang.answer import Table
@@ -238,7 +238,7 @@ class EveryFleet:
                     yield msgspec.msgpack.encode(table)
                 if request == _ONCE:
                     return
-                while not await _set_within(news, _ALIVE_S):
+                while not await set_within(news, _ALIVE_S):
                     yield ALIVE
                 await asyncio.sleep(_SPACING_S)
         finally:
@@ -271,14 +271,6 @@ class EveryFleet:
             await asyncio.gather(*pumps, return_exceptions=True)
         finally:
             writer.transport.abort()
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

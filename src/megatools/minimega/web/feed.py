@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
+from megatools.hostkit.tasks import set_within
 from megatools.minimega.web.fleet import FleetView, Row, rows_of
 
 _SPACING_S = 0.1  # between two looks at the fleet: a hundred VMs starting at once are a few updates, not a hundred
@@ -105,7 +106,7 @@ class Feed:
                     told = mine, self._silent
                     if message:
                         yield message
-                if self._news is news and not await _set_within(news, _KEEP_ALIVE_S):
+                if self._news is news and not await set_within(news, _KEEP_ALIVE_S):
                     yield b": still here\n\n"
         finally:
             self._count(-1)
@@ -120,14 +121,6 @@ class Feed:
             self._viewed.clear()
             self._unviewed.set()
             self._rows = None  # nobody keeps it fresh now
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 def _difference(
