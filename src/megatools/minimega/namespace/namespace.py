@@ -89,8 +89,14 @@ class Namespace:
 
     async def change(self, **fields: int | bool | str) -> None:
         """Change fields of the record."""
-        self._record = msgspec.structs.replace(self._record, **fields)  # before the await: changes never mix
-        await self._journal.write(Put("namespace", self.name, self.name, self._record))
+        before = self._record
+        made = self._record = msgspec.structs.replace(before, **fields)  # before the await: changes never mix
+        try:
+            await self._journal.write(Put("namespace", self.name, self.name, made))
+        except BaseException:
+            if self._record is made:
+                self._record = before
+            raise
 
     @property
     def config(self) -> VmConfig:
@@ -98,9 +104,14 @@ class Namespace:
         return self._config
 
     async def set_config(self, config: VmConfig) -> None:
-        """Take another configuration for later launches."""
-        self._config = config
-        await self._journal.write(Put("config", self.name, self.name, config))
+        """Take another configuration for later launches. Raises Unavailable; then the one before is kept."""
+        before, self._config = self._config, config
+        try:
+            await self._journal.write(Put("config", self.name, self.name, config))
+        except BaseException:
+            if self._config is config:
+                self._config = before
+            raise
 
     def saved_names(self) -> Sequence[str]:
         """The names of the saved configurations, sorted."""
@@ -114,8 +125,9 @@ class Namespace:
 
     async def save_config(self, name: str) -> None:
         """Keep the current configuration under a name, in place of an older one."""
-        self._saved[name] = self._config
-        await self._journal.write(Put("saved-config", f"{self.name}/{name}", self.name, self._config))
+        config = self._config
+        await self._journal.write(Put("saved-config", f"{self.name}/{name}", self.name, config))
+        self._saved[name] = config
 
     async def restore_config(self, name: str) -> None:
         """Take a saved configuration as the current one. Raises NotFound."""

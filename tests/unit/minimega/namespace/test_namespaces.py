@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megatools.hostkit.errors import InvalidInput, NotFound
+from megatools.hostkit.errors import InvalidInput, NotFound, Unavailable
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.namespace.namespaces import Namespaces
 from megatools.minimega.net.vlans import Vlans
@@ -15,6 +15,7 @@ from megatools.minimega.state.journal import Journal
 from megatools.minimega.state.shared import Shared
 from megatools.minimega.state.stamps import StampClock
 from megatools.minimega.vm.config import NicSpec, VmConfig, VmKind
+from tests.unit.minimega.state.full_disk import full_disk
 
 
 class Nobody:
@@ -72,4 +73,26 @@ def test_configurations_and_counters_come_back(tmp_path: Path) -> None:
         again.check_known("nowhere")
     asyncio.run(again.destroy("lab"))
     assert [record.kind for kind in ("namespace", "config", "saved-config") for record in journal.read(kind)] == []
+    journal.close()
+
+
+def test_what_a_full_disk_refuses_does_not_count(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db", "h")
+
+    async def scenario() -> None:
+        space = await namespaces(journal).ensure("lab")
+        await space.set_config(VmConfig(memory_mib=512))
+        with full_disk(journal):
+            for refused in (
+                space.set_config(VmConfig(memory_mib=64)),
+                space.save_config("small"),
+                space.change(queueing=True),
+            ):
+                with pytest.raises(Unavailable):
+                    await refused
+        assert space.config.memory_mib == 512
+        assert space.saved_names() == []
+        assert not space.record.queueing
+
+    asyncio.run(scenario())
     journal.close()
