@@ -70,14 +70,14 @@ class InitrdTarget(msgspec.Struct, frozen=True):
         upper = tree.layer.tar if tree.layer is not None else _empty(workspace)
         changed = {member.name for member in newer}
 
-        def text_of(path: str) -> str:
-            where = (
-                upper if path in changed else tree.of_base(["file", path], lambda tar: _extracted(tar, path, workspace))
-            )
-            return (_extracted(where, path, workspace) if path in changed else where).read_text(errors="replace")
+        def taken(path: str) -> Path:
+            if path in changed:
+                return _extracted(upper, path, workspace)
+            return tree.of_base(["file", path], lambda tar: _extracted(tar, path, workspace))
 
-        config = f"boot/config-{version}"
-        packer = self.compressor.fitting(version, text_of(config) if config in names else "", warnings)
+        config = names.get(f"boot/config-{version}")
+        known = taken(config.name).read_text(errors="replace") if config is not None and config.kind == "file" else ""
+        packer = self.compressor.fitting(version, known, warnings)
         unpacked = sum(newc.pages(member.size) for member in names.values() if belongs(member.name))
         small = sum(member.size for member in base if belongs(member.name))
 
@@ -88,11 +88,7 @@ class InitrdTarget(msgspec.Struct, frozen=True):
             packer.run(plain, segment, whole_bytes=small)
             return segment
 
-        kernel = (
-            _extracted(upper, name, workspace)
-            if name in changed
-            else tree.of_base(["kernel", name], lambda tar: _extracted(tar, name, workspace))
-        )
+        kernel = taken(name)
         first = tree.of_base(["segment", self.identity(), packer], lambda tar: packed(tar, {}, "base"))
         below = tree.of_base(["attributes", attributes.FORMAT, _LEFT_OUT], lambda tar: _noted(tar, workspace))
         held = msgspec.json.decode(below.read_bytes(), type=Attributes)
