@@ -165,6 +165,39 @@ def test_stop_and_kill_reach_it_too(browser: Browser) -> None:
     assert browser.knights.daemons[0].vm("web")["state"] == "BUILDING"
 
 
+def told(stream: http.client.HTTPResponse, until: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
+    """What the live list says of silent hosts, event by event, until it says something."""
+    found: list[dict[str, str]] = []
+    deadline = time.monotonic() + 60
+    while not found or not until(found[-1]):
+        assert time.monotonic() < deadline, found
+        line = stream.readline()
+        assert line, "the stream ended"
+        if line.startswith(b"data: "):
+            found.append(json.loads(line.removeprefix(b"data: "))["silent"])
+    return found
+
+
+def test_the_live_list_names_a_host_that_hangs_until_it_goes_on(browser: Browser) -> None:
+    kn1, _, hung = browser.knights.daemons
+    assert hung.process is not None
+    with contextlib.closing(http.client.HTTPConnection(browser.netloc, timeout=60)) as connection:
+        connection.request("GET", "/vms/events", headers={"Authorization": f"Bearer {browser.token}"})
+        stream = connection.getresponse()
+        assert told(stream, lambda silent: True) == [{}]
+        quiet_until = time.monotonic() + 4  # longer than anybody may be silent
+        while time.monotonic() < quiet_until:
+            kn1.ask(f"vm tag web seen {time.monotonic()}")
+            assert told(stream, lambda silent: True) == [{}]
+        hung.process.send_signal(signal.SIGSTOP)
+        try:
+            before = told(stream, bool)
+            assert before[-1] == {"kn3": "it does not answer; its VMs are shown as they were"}
+        finally:
+            hung.process.send_signal(signal.SIGCONT)
+        assert told(stream, lambda silent: not silent)[-1] == {}
+
+
 def test_a_host_that_hangs_is_named(browser: Browser) -> None:
     hung = browser.knights.daemons[2]
     assert hung.process is not None

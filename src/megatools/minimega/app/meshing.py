@@ -16,7 +16,7 @@ from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.mesh.plan import MeshPlan
 from megatools.minimega.mesh.standing import AlwaysOpen, Enrolled, Standings
-from megatools.minimega.web.everywhere import VMS
+from megatools.minimega.web.telling import VMS
 
 _LEASES_S = (1.0, 3600.0)
 _LAST_PORT = 65532  # streams and enrolment use the ports above

@@ -5,7 +5,7 @@
     viewers here --> watch: a call to each member's service `vms`, which sends its table after every change
     console of a VM elsewhere --> stream to that member's service `console` --> its VNC socket
 
-Every host answers, with pages of its own or without. Nothing but consoles of known VMs can be reached.
+What a member answers is in `telling`.
 """
 
 from __future__ import annotations
@@ -17,35 +17,24 @@ from contextlib import aclosing
 
 import msgspec
 
-from megatools.hostkit.errors import PermissionDenied, ProtocolError
-from megatools.hostkit.tasks import Supervisor, set_within
+from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.cluster.host_facts import HostInfo
 from megatools.minimega.cluster.hosts import Hosts
 from megatools.minimega.lang.answer import Table
 from megatools.minimega.lang.operation import HostResult, Request
-from megatools.minimega.mesh.mesh import Caller, Mesh, Role, Stream
+from megatools.minimega.mesh.mesh import Mesh
 from megatools.minimega.vnc.relay import Console
+from megatools.minimega.web import telling
 from megatools.minimega.web.fleet import Row, Verb
 from megatools.minimega.web.local import LocalFleet
-from megatools.minimega.web.tables import ALIVE, HostTables
+from megatools.minimega.web.tables import HostTables
+from megatools.minimega.web.telling import CONSOLE, FOLLOW, LINKS, ONCE, VMS, ConsoleWanted
 
-VMS, CONSOLE, LINKS = "vms", "console", "vms links"
-_FOLLOW, _ONCE = b"follow", b"once"
 _log = logging.getLogger(__name__)
-_SPACING_S = 0.1  # between two tables of one host: a hundred VMs that start at once are a few tables, not a hundred
 _WATCH_S = 3600.0
 _ONCE_S = 2.0
-_ALIVE_S = 1.0  # how often a host that is followed says that nothing changed
 _PATIENCE_S = 3.0
 _AGAIN_S = 1.0
-_CHUNK_BYTES = 65536
-
-
-class ConsoleWanted(msgspec.Struct, frozen=True):
-    """The request of a console's stream: the namespace and the UUID of the VM."""
-
-    namespace: str
-    vm: str
 
 
 class EveryFleet:
@@ -59,9 +48,7 @@ class EveryFleet:
         self._told = HostTables(())
         self._listeners: set[asyncio.Event] = set()
         self._watching: asyncio.Task[None] | None = None
-        mesh.serve(VMS, self._tell)
-        mesh.serve(LINKS, self._tell_links)
-        mesh.accept(CONSOLE, self._take)
+        telling.serve(local, mesh)
 
     @property
     def host(self) -> str:
@@ -70,13 +57,16 @@ class EveryFleet:
 
     async def table(self) -> Table:
         """Every VM of every host that told of its own; `silent` names the others."""
+        told = self._told
         if self._listeners:
             self._keep_watching()
         else:
-            self._told = await self._ask_all()
+            told = await self._ask_all()
+            if not self._listeners:  # else what is followed since then is newer, and goes on
+                self._told = told
         local = self._local.table()
         rows = list(local.rows)
-        for _, table in sorted(self._told.tables.items()):
+        for _, table in sorted(told.tables.items()):
             rows += table.rows
         return Table(local.header, tuple(rows))
 
@@ -186,7 +176,7 @@ class EveryFleet:
         patience = loop.call_later(_PATIENCE_S, self._grow_impatient, told, host)
         try:
             while True:
-                async with aclosing(self._mesh.call([host], VMS, _FOLLOW, timeout_s=_WATCH_S)) as arrivals:  # type: ignore[type-var]
+                async with aclosing(self._mesh.call([host], VMS, FOLLOW, timeout_s=_WATCH_S)) as arrivals:  # type: ignore[type-var]
                     async for arrival in arrivals:
                         patience.cancel()
                         patience = loop.call_later(_PATIENCE_S, self._grow_impatient, told, host)
@@ -204,7 +194,7 @@ class EveryFleet:
         """The tables of all members, once."""
         told = self._nothing()
         names = [member.name for member in self._mesh.members() if not member.doubled]
-        async for arrival in self._mesh.call(names, VMS, _ONCE, timeout_s=_ONCE_S):
+        async for arrival in self._mesh.call(names, VMS, ONCE, timeout_s=_ONCE_S):
             told.hear(arrival)
         return told
 
@@ -221,73 +211,6 @@ class EveryFleet:
                 except msgspec.MsgspecError as error:
                     _log.warning('the links of "%s" cannot be read here: %s', arrival.host, error)
         return found
-
-    # ---- answering others
-
-    async def _tell(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
-        news = asyncio.Event()
-        listening = asyncio.create_task(self._listen(news))
-        await asyncio.sleep(0)  # it listens before the first look, so that nothing is missed between two looks
-        shown: Table | None = None
-        try:
-            while True:
-                news.clear()
-                table = _visible(self._local.table(), caller)
-                if table != shown:
-                    shown = table
-                    yield msgspec.msgpack.encode(table)
-                if request == _ONCE:
-                    return
-                while not await set_within(news, _ALIVE_S):
-                    yield ALIVE
-                await asyncio.sleep(_SPACING_S)
-        finally:
-            listening.cancel()
-
-    async def _listen(self, news: asyncio.Event) -> None:
-        async for _ in self._local.changes():
-            news.set()
-
-    async def _tell_links(self, _caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
-        yield msgspec.msgpack.encode(sorted({link.peer for link in await self._mesh.links()}))
-
-    async def _take(self, caller: Caller, request: bytes, stream: Stream) -> None:
-        """Carry a console's bytes until either side ends."""
-        try:
-            wanted = msgspec.msgpack.decode(request, type=ConsoleWanted)
-        except msgspec.MsgspecError as error:
-            raise ProtocolError("a console is asked for wrongly") from error
-        if caller.role is not Role.FULL or caller.namespace not in ("", wanted.namespace):
-            raise PermissionDenied(f'"{caller.name}" may not use consoles of namespace "{wanted.namespace}"')
-        reader, writer = await self._local.console(wanted.namespace, wanted.vm)
-        try:
-            pumps = {
-                asyncio.create_task(_pump(stream.reader, writer)),
-                asyncio.create_task(_pump(reader, stream.writer)),
-            }
-            _, rest = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for pump in rest:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-        finally:
-            writer.transport.abort()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(_CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
-    except OSError as error:
-        _log.debug("a console ended: %s", error)
-
-
-def _visible(table: Table, caller: Caller) -> Table:
-    """What a caller limited to a namespace may see."""
-    if not caller.namespace:
-        return table
-    at = table.header.index("namespace")
-    return Table(table.header, tuple(row for row in table.rows if row[at] == caller.namespace))
 
 
 def _line(name: str, result: HostResult | None, links: Sequence[str]) -> Mapping[str, str]:

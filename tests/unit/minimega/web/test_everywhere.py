@@ -22,11 +22,12 @@ from megatools.minimega.vm.fleet import Fleet
 from megatools.minimega.vm.handlers import handlers
 from megatools.minimega.vm.plan import VmPlan
 from megatools.minimega.vm.settings import VmSettings
-from megatools.minimega.web import everywhere
-from megatools.minimega.web.everywhere import VMS, EveryFleet
+from megatools.minimega.web import everywhere, telling
+from megatools.minimega.web.everywhere import EveryFleet
 from megatools.minimega.web.fleet import Row, rows_of
 from megatools.minimega.web.local import LocalFleet
 from megatools.minimega.web.tables import ALIVE
+from megatools.minimega.web.telling import VMS
 
 
 class Lab:
@@ -200,7 +201,7 @@ async def test_a_host_that_hangs_after_it_told_is_named_until_it_goes_on(
 
 
 async def test_hosts_that_are_followed_say_that_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(everywhere, "_ALIVE_S", 0.01)
+    monkeypatch.setattr(telling, "_ALIVE_S", 0.01)
     async with _lab(tmp_path) as lab:
         await lab.host("kn1")
         asking = lab.network.join("kn2")
@@ -226,6 +227,19 @@ async def test_a_watch_that_a_bug_ended_begins_again(tmp_path: Path, monkeypatch
             await broken.wait()
         while [row["name"] for row in await _rows(one)] != ["b"]:  # the feed looks now and then, whatever happens
             await asyncio.sleep(0)
+        await viewer.leaves()
+
+
+async def test_who_looks_while_a_viewer_comes_does_not_freeze_the_list(tmp_path: Path) -> None:
+    async with _lab(tmp_path) as lab:
+        one = await lab.host("kn1")
+        await lab.host("kn2")
+        look = asyncio.ensure_future(_rows(one))
+        await asyncio.sleep(0)  # it has asked the others
+        viewer = Viewer(one)
+        await look
+        await lab.launch("kn2", "b")
+        await viewer.sees("b")
         await viewer.leaves()
 
 
