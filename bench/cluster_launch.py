@@ -24,7 +24,6 @@ VMS = 100
 ROUNDS = 3
 _CONFIG = ("vm config memory 64", "vm config vga none", "vm config networks 1")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ENGINE = "megatools.minimega.mesh.engine"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _measured(found: Cluster, work: Callable[[], object]) -> Cost:
 
 def _cpu_s(found: Cluster, index: int) -> float:
     daemon: Daemon = found.daemons[index]
-    pids = [daemon.pid, *found.hosts[index].pids(_ENGINE)]
+    pids = [daemon.pid, *found.engines(index)]
     return sum(_ticks(pid) for pid in dict.fromkeys(pids)) / _TICKS
 
 
