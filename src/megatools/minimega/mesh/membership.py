@@ -25,10 +25,11 @@ class Membership:
         self._hidden: Collection[str] = frozenset()  # names, and ids
         self._denied: frozenset[str] = frozenset()  # common names
         self._shown: dict[str, Member] = {}
+        self._listed: Sequence[Member] = ()
 
     def members(self) -> Sequence[Member]:
-        """Those there now, by name."""
-        return tuple(sorted(self._shown.values(), key=lambda member: (member.name, member.id)))
+        """Those there now, by name; the same object for as long as nobody comes or goes."""
+        return self._listed
 
     def get(self, name: str) -> Sequence[Member]:
         """The members of this name: none, one, or several."""
@@ -82,7 +83,9 @@ class Membership:
         shown = self._believed()
         left = [MemberEvent(old, joined=False) for key, old in self._shown.items() if shown.get(key) != old]
         joined = [MemberEvent(new, joined=True) for key, new in shown.items() if self._shown.get(key) != new]
-        self._shown = shown
+        if left or joined:
+            self._shown = shown
+            self._listed = tuple(sorted(shown.values(), key=lambda member: (member.name, member.id)))
         return left + joined
 
     def _believed(self) -> dict[str, Member]:

@@ -27,7 +27,7 @@ from megatools.hostkit.files import write_atomically
 from megatools.hostkit.tasks import Supervisor
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, Credentials, CredentialStore, Revocation, read_private
 from megatools.minimega.mesh.gate import Gate
-from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
+from megatools.minimega.mesh.mesh import Caller, Ending, Member, Mesh, Role
 from megatools.minimega.mesh.returning import Returning
 from megatools.minimega.mesh.signing import prove, proven
 
@@ -96,6 +96,7 @@ class Revocations:
         self._came = asyncio.Event()
         self._nodes = Returning()
         self._saved: set[str] = set()
+        self._looked_at: Sequence[Member] = ()
         self._saving: asyncio.TimerHandle | None = None
         gate.keeper = self.admitted
         gate.free = frozenset((SERVICE,))
@@ -137,8 +138,10 @@ class Revocations:
         """
         if self._mesh.status().security != "tls":
             return False
-        self._look()
-        settling = [member.id for member in self._mesh.members() if member.name == caller]
+        members = self._mesh.members()
+        if members is not self._looked_at:
+            self._look()
+        settling = [member.id for member in members if member.name == caller]
         if not settling:  # it asks before we have seen it come
             now_s = self._now_s()
             unseen = self._supervisor.start(f"revocations with {caller}", self._settle(caller, now_s))
@@ -216,9 +219,10 @@ class Revocations:
 
     def _look(self) -> None:
         """See who came and who went: a member may be there before its event is read."""
-        members = {member.id: member.name for member in self._mesh.members()}
+        self._looked_at = self._mesh.members()
+        members = {member.id: member.name for member in self._looked_at}
         if self._mesh.status().security != "tls":
-            members = {}
+            members, self._looked_at = {}, ()
         for identity in [identity for identity in self._settling if identity not in members]:
             self._part(identity)
         for identity, name in members.items():
