@@ -62,9 +62,12 @@ class Supervisor:
             raise RuntimeError(f"supervisor {self.name!r} is not open: cannot start {name!r}")
         task = self._group.create_task(self._guard(name, work), name=f"{self.name}: {name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Cancelled before its first step, the guard would never reach the coroutine: close it, or Python warns of it.
-        task.add_done_callback(lambda _: work.close())
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            work.close()  # cancelled before its first step, the guard never reached it: Python would warn of it
+
+        task.add_done_callback(ended)
         return task
 
     def keep(self, name: str, make: Callable[[], Coroutine[object, object, object]]) -> asyncio.Task[None]:

@@ -196,10 +196,10 @@ async def working(
     talk = _Talk()
     supervisor.start(name, talk.run(work))
     try:
+        await asyncio.sleep(0)  # most work is done at once, and nobody need wait for it
         while True:
             try:
-                async with asyncio.timeout(SIGN_EVERY_S):
-                    message = await talk.said.get()
+                message = await talk.heard()
             except TimeoutError:
                 yield _SIGN
                 continue
@@ -231,6 +231,13 @@ class _Talk:
             await self._put(error)
         else:
             await self._put(None)
+
+    async def heard(self) -> bytes | Exception | None:
+        """What was said next, None at the end. Raises TimeoutError when it is time for a sign of life."""
+        if not self.said.empty():
+            return self.said.get_nowait()
+        async with asyncio.timeout(SIGN_EVERY_S):
+            return await self.said.get()
 
     def leave(self) -> None:
         """Nobody takes anything any more: whoever waits to say something goes on."""

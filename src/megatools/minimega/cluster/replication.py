@@ -34,6 +34,9 @@ _KIND, _ID = "shared-sync", "this node"
 _PERIOD_S = 10.0
 _FAREWELL_S = 1.0
 _PARTNERS = 3
+_GREETED_AT_ONCE = 3
+"""What the first have told need not be asked of the others; one that hangs holds up nobody else."""
+
 _TOGETHER_S = 0.02
 _UNANSWERED = 4
 _NOTE_EACH_MS = 600_000
@@ -60,6 +63,7 @@ class Replication:
         self._supervisor = supervisor
         self._exchanger = Exchanger(mesh, shared)
         self._met: dict[str, asyncio.Future[bool]] = {}  # nodes that are there, and whether we have their records
+        self._greeters = asyncio.Semaphore(_GREETED_AT_ONCE)
         self._behind: set[str] = set()
         self._unanswered: Counter[str] = Counter()
         self._fresh: dict[tuple[str, str], Entry] = {}
@@ -135,7 +139,8 @@ class Replication:
     async def _greet(self, node: str, met: asyncio.Future[bool]) -> None:
         done = False
         try:
-            done = await self._exchange(node)
+            async with self._greeters:
+                done = await self._exchange(node)
         finally:  # who waits to be served must not wait for what has failed
             if not met.done():
                 met.set_result(done)
