@@ -7,10 +7,8 @@ machine's Python must be of the same version, which starting one of the programs
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import os
-import py_compile
 import re
 import shutil
 import sys
@@ -18,11 +16,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from megatools.hostkit import revision
+from megatools.hostkit import proc, revision
 from megatools.hostkit.errors import Unavailable
 
-FORMAT = 2
+FORMAT = 3
 HOME = "opt/megatools"
+_COMPILE_S = 600.0
 _FOLDERS = ("bin", "scripts", "src", "misc", "examples", "requirements")
 _FILES = ("README.md", "LICENSE", "pyproject.toml", "all.bash")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -59,14 +58,22 @@ def _fill(aside: Path, sources: dict[str, Path]) -> None:
         shutil.copy2(path, place, follow_symlinks=False)
     (aside / HOME / revision.NOTE).write_text(f"{revision.revision()}\n")
     _environment(aside)
-    for path in (aside / HOME / "src", aside / _SITE):
-        inside_image = "/" + str(path.relative_to(aside))
-        compileall.compile_dir(
-            path, quiet=2, ddir=inside_image, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-        )
+    _compile(aside)
     for path in aside.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+
+
+def _compile(aside: Path) -> None:
+    """Bytecode for all modules, the same bytes from the same sources.
+
+    In a process of its own: Python marks in bytecode which strings of one letter the process has interned, and so it
+    depends on what else is loaded.
+    """
+    folders = [str(aside / HOME / "src"), str(aside / _SITE)]
+    argv = [sys.executable, "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", "-s", str(aside)]
+    # No check of its status: some packages bring templates that are no Python.
+    proc.run_sync([*argv, "-p", "/", *folders], timeout_s=_COMPILE_S, check=False, env={"PYTHONHASHSEED": "0"})
 
 
 def home() -> Path:

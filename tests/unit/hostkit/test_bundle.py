@@ -1,7 +1,5 @@
 """The project as a tree: whole or absent."""
 
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,11 +29,3 @@ def test_a_signal_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -
         patched.setattr(bundle, "_environment", stop)
         bundle.folder(cache)
     assert list(cache.iterdir()) == []
-
-
-def test_it_is_made_once_and_its_time_says_when_it_was_used(cache: Path) -> None:
-    made = bundle.folder(cache)
-    assert (made / bundle.HOME / "src/file.py").is_file()
-    os.utime(made, (1, 1))
-    assert bundle.folder(cache) == made
-    assert time.time() - made.stat().st_mtime < 3600
