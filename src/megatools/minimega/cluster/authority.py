@@ -169,7 +169,10 @@ class Authority:
         encoded = msgspec.msgpack.encode(request)
         async for arrival in self._mesh.call([owner], SERVICE, encoded, timeout_s=_OWNER_S):
             if arrival.ending is None:
-                outcomes = msgspec.msgpack.decode(arrival.payload, type=Answered).outcomes
+                answer = msgspec.msgpack.decode(arrival.payload, type=Answered)
+                if answer.passed is not None:
+                    await self._tables.hear(request.key, answer.passed)
+                outcomes = answer.outcomes
             elif arrival.ending is not Ending.DONE:
                 _log.info('"%s", who owns the VLANs of %s: %s', owner, request.key, arrival.error)
                 if arrival.ending is Ending.TIMED_OUT:
@@ -188,7 +191,8 @@ class Authority:
         if caller.role is not Role.FULL or caller.namespace not in ("", namespace):
             raise PermissionDenied(f'"{caller.name}" may not change the VLANs of namespace "{namespace}"')
         if isinstance(request, Ask):
-            reply: Reply = Answered(tuple(await self._for_another(request)))
+            outcomes = await self._for_another(request)
+            reply: Reply = Answered(tuple(outcomes), self._tables.passed(request.key))
         else:
             reply = await self._elect(request)
         yield msgspec.msgpack.encode(reply)

@@ -68,9 +68,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
-    """How each change ended."""
+    """How each change ended; `passed` is the decree as it was then, so that who asked shows no less than it was told."""
 
     outcomes: tuple[Outcome, ...]
+    passed: Decree | None = None
 
 
 Reply: TypeAlias = Promised | Accepted | Refused | Answered

@@ -18,7 +18,7 @@ from megatools.minimega.lang.call import DEFAULT_NAMESPACE
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.net.vlan_numbers import Agreed
 from megatools.minimega.net.vlans import Vlans
-from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.shared import Shared, entry_of
 
 KIND, TAKEN = "vlan", "vlan-taken"
 _OF = "@"
@@ -98,6 +98,10 @@ class VlanTables:
     async def pass_on(self, key: str, decree: Decree) -> None:
         """A decree has passed: journal it, show it here and tell the others."""
         await self.shared.put_stamped(KIND, key, decree.ballot, decree)
+
+    async def hear(self, key: str, decree: Decree) -> None:
+        """A host that decided for this one says what has passed; it tells the others itself."""
+        await self.shared.merge([entry_of(KIND, key, decree.ballot, decree)])
 
     def show(self, key: str) -> None:
         """Let this host use what has passed."""

@@ -211,6 +211,22 @@ async def test_a_namespace_is_decided_on_by_its_hosts_from_wherever_it_is_driven
         assert len({lan, dmz, await hosts[1].number("new", "lab"), 101}) == 4
 
 
+async def test_who_asked_the_owner_shows_a_name_as_soon_as_it_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with vlan_lab(tmp_path) as lab:
+        one, two, three = await lab.start("kn1", "kn2", "kn3")
+        await lab.space("lab", ["kn2", "kn3", "kn1"])
+
+        async def nothing_arrives(hosts: object, batch: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(two.replication, "_send", nothing_arrives)
+        lan = await one.number("lan", "lab")
+        assert one.table("lab") == {"lan": lan}
+        assert three.table("lab") == {}
+
+
 async def test_numbers_in_use_or_with_another_name_anywhere_are_passed_over(tmp_path: Path) -> None:
     async with vlan_lab(tmp_path) as lab:
         hosts = await lab.start(*FIVE[:3])
