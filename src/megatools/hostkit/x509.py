@@ -81,6 +81,13 @@ class Key:
         """A signature over bytes (ECDSA, DER)."""
         return self._key.sign(data, _DIGEST)
 
+    def agree(self, other: Certificate) -> bytes:
+        """What this key and that of a certificate have in common, and nobody else knows (ECDH, SP 800-56A); 32 bytes.
+
+        The two ends get the same; to be hashed before use.
+        """
+        return self._key.exchange(ec.ECDH(), other.public)
+
     def request(self) -> bytes:
         """A certificate signing request (DER) for the public half; it names nobody."""
         builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
@@ -122,6 +129,11 @@ class Certificate:
     def pem(self) -> bytes:
         """The certificate as PEM."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """The library's own object of its key, for this module."""
+        return self._public
 
     @property
     def library(self) -> x509.Certificate:
@@ -228,7 +240,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
-        key_agreement=False,
+        key_agreement=not signs_certificates,
         key_cert_sign=signs_certificates,
         crl_sign=signs_certificates,
         encipher_only=False,

@@ -7,7 +7,7 @@ file directory is ever named.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -139,7 +139,7 @@ class Sharing:
 
     # ---- answering
 
-    async def _answer(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def _answer(self, caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
         try:
             question: _Question = msgspec.msgpack.decode(request, type=_Question)
         except msgspec.MsgspecError as error:

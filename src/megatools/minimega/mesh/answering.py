@@ -28,6 +28,7 @@ MAX_PART = 1 << 25
 _RUNS = 4096
 _GRACE_S = 1.0
 _SIGN_S = 0.5
+_FOR_EVER_S = 86400.0
 
 Send = Callable[[Answer], None]
 
@@ -66,9 +67,8 @@ class Answering:
         try:
             signed = wire.read_signed(payload)
             request = wire.read_request(signed.request)
-            if self.id not in request.to:
-                raise ProtocolError(f'a request of "{request.caller}" was not meant for us')
-            prove = partial(self.trust.verify, signed.request, signed.proof, request.caller)
+            place = self._place(request)
+            prove = partial(self.trust.verify, signed.request, signed.proof, request.caller, place)
             caller = prove()
             if caller.name != request.caller:
                 raise PermissionDenied(f'node "{caller.name}" said that it is "{request.caller}"')
@@ -97,6 +97,12 @@ class Answering:
         for task, outgoing in list(self._running.values()):
             outgoing.close()
             task.cancel()
+
+    def _place(self, request: wire.Request) -> int:
+        try:
+            return request.to.index(wire.short(self.id))
+        except ValueError:
+            raise ProtocolError(f'a request of "{request.caller}" was not meant for us') from None
 
     def _begin(self, query: int, request: wire.Request, caller: Caller, prove: Callable[[], Caller]) -> None:
         if not self._is_new(request):
@@ -139,38 +145,44 @@ class Answering:
     async def _serve(
         self, outgoing: Outgoing, request: wire.Request, caller: Caller, prove: Callable[[], Caller]
     ) -> None:
-        timer = asyncio.timeout(request.timeout_s + _GRACE_S)  # the caller has its own clock and says so there
+        timer: asyncio.Timeout | None = None
         try:
-            async with timer:
-                if request.service not in self.internal:
-                    with outgoing.signs() if request.service in self._gate.patient else nullcontext():
-                        waited = await self._gate.passed(request.caller, request.service)
-                    if waited:
-                        caller = prove()  # it may have been revoked meanwhile
-                async with aclosing(self.run(caller, request.service, request.payload)) as parts:
-                    async for part in parts:
-                        await outgoing.part(part)
+            if request.timeout_s < _FOR_EVER_S:  # the caller has its own clock and says so there
+                async with asyncio.timeout(request.timeout_s + _GRACE_S) as timer:
+                    await self._answer(outgoing, request, caller, prove)
+            else:
+                await self._answer(outgoing, request, caller, prove)
         except MegaError as error:
             outgoing.finish(error)
         except Exception as error:  # noqa: BLE001 - the message boundary (R5): a bug keeps its traceback, the caller gets one line
-            if not timer.expired():
+            if timer is None or not timer.expired():
                 _log.exception('service "%s" failed', request.service)
                 outgoing.finish(error)
         else:
             outgoing.finish(None)
 
-    async def run(self, caller: Caller, service: str, payload: bytes) -> AsyncGenerator[bytes, None]:
+    async def _answer(
+        self, outgoing: Outgoing, request: wire.Request, caller: Caller, prove: Callable[[], Caller]
+    ) -> None:
+        service = request.service
+        if service not in self.internal and not self._gate.is_open(request.caller, service):
+            with outgoing.signs() if service in self._gate.patient else nullcontext():
+                await self._gate.passed(request.caller, service)
+            caller = prove()  # it may have been revoked meanwhile
+        async with aclosing(self.run(caller, service, request.payload)) as parts:
+            async for part in parts:
+                await outgoing.part(part)
+
+    def run(self, caller: Caller, service: str, payload: bytes) -> AsyncGenerator[bytes, None]:
         """The answer of a service, wherever the question came from. Raises what the handler raises, or NotFound."""
         internal = self.internal.get(service)
         if internal is not None:
             internal(caller, payload)
-            return
+            return _nothing()
         handler = self.handlers.get(service)
         if handler is None:
             raise NotFound(f'no service "{service}" on "{self._own}"')
-        async with aclosing(handler(caller, payload)) as parts:  # type: ignore[type-var]
-            async for part in parts:
-                yield part
+        return handler(caller, payload)
 
 
 class Outgoing:
@@ -266,6 +278,12 @@ class Outgoing:
         self._parts.clear()
         self._size = 0
         self._send(Answer(self._query, self._lane, payload, end is not None, mark))
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    nothing: tuple[bytes, ...] = ()
+    for part in nothing:
+        yield part
 
 
 def _ended(error: BaseException) -> wire.End:

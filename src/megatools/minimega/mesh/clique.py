@@ -153,9 +153,10 @@ class ZenohMesh:
         far = {name: identity for name, identity in asked.items() if identity != HERE}
         if not far:
             return
-        request = wire.Request(self._run, number, self.name, tuple(far.values()), service, timeout_s, payload)
+        to = tuple(wire.short(identity) for identity in far.values())
+        request = wire.Request(self._run, number, self.name, to, service, timeout_s, payload)
         encoded = wire.encode(request)
-        signed = wire.encode(wire.Signed(encoded, self._keeper.standing.trust.sign(encoded)))
+        signed = wire.encode(wire.Signed(encoded, self._keeper.standing.trust.sign(encoded, tuple(far))))
         # One question to all costs less than many to one each; who is not meant drops it.
         most = len(far) > 1 and 2 * len(far) >= len(self._membership.members())
         self._send(frames.Ask(number, () if most else tuple(far), signed, timeout_s + 1))

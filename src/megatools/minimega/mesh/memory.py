@@ -207,7 +207,7 @@ class MemoryMesh:
         handler = self._handlers.get(service)
         if handler is None:
             raise NotFound(f'no service "{service}"')
-        async with aclosing(handler(caller, request)) as parts:  # type: ignore[type-var]
+        async with aclosing(handler(caller, request)) as parts:
             async for part in parts:
                 arrivals.put_nowait(Arrival(host, part))
 

@@ -13,7 +13,7 @@ Node names are host names and unique in a mesh. Who calls is proven (certificate
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -107,7 +107,7 @@ class Stream:
 
 
 # What serves calls: the caller and the request in, parts of the answer out; a MegaError raised is the caller's ERROR.
-Handler: TypeAlias = Callable[[Caller, bytes], AsyncIterator[bytes]]
+Handler: TypeAlias = Callable[[Caller, bytes], AsyncGenerator[bytes, None]]
 # What serves streams: ends when it is done with the stream; a MegaError closes it, with the error told or logged.
 Acceptor: TypeAlias = Callable[[Caller, bytes, Stream], Awaitable[None]]
 # What finds a shared thing by name: the file its bytes are in. Raises NotFound or PermissionDenied.

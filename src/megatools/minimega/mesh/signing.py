@@ -2,16 +2,19 @@
 
 The mesh's `Trust` where nodes have certificates. A proof carries the node's certificate (it is small), which is read
 and checked against the cluster's authority once and then known by its bytes. That a request is not a repetition, and
-meant for this node, the mesh sees to: both are inside what is signed.
+meant for this node, the mesh sees to: both are inside what is signed. Nodes that know each other read a code instead of
+the signature (`mesh.codes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from megatools.hostkit.errors import Corrupt, PermissionDenied
+from megatools.minimega.mesh.codes import Codes
 from megatools.minimega.mesh.credentials import Credentials, CredentialStore
 from megatools.minimega.mesh.identity import Identity, identity_of
 
@@ -24,10 +27,11 @@ _MOST_KNOWN = 4096
 
 
 class Proof(msgspec.Struct, frozen=True, array_like=True):
-    """What goes with a request: the certificate (DER), and the signature of its key."""
+    """What goes with a request: the certificate (DER), its key's signature, and codes for those it is meant for."""
 
     certificate: bytes
     signature: bytes
+    codes: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -106,17 +110,22 @@ class CertificateTrust:
     def __init__(self, credentials: Credentials, store: CredentialStore) -> None:
         self._credentials = credentials
         self._believed = Believed(credentials, store)
+        self._codes = Codes(credentials.key, credentials.certificate)
 
-    def sign(self, request: bytes) -> bytes:
-        """The proof that goes with a request of ours."""
-        return prove(self._credentials, _CONTEXT + request)
+    def sign(self, request: bytes, to: Sequence[str]) -> bytes:
+        """The proof that goes with a request of ours to these nodes."""
+        own = self._credentials
+        signature = own.key.sign(_CONTEXT + request)
+        return _encode(Proof(own.certificate.der, signature, self._codes.make(request, to)))
 
-    def verify(self, request: bytes, proof: bytes, claimed: str) -> Caller:
-        """Who made a request, and what it may ask. Raises PermissionDenied."""
+    def verify(self, request: bytes, proof: bytes, claimed: str, place: int) -> Caller:
+        """Who made a request that is meant for us in this place, and what it may ask. Raises PermissionDenied."""
         found = _read_proof(proof)
         certificate, identity = self._believed.check(found.certificate)
         if identity.name != claimed:
             raise PermissionDenied(f'node "{identity.name}" says that it is "{claimed}"')
-        if not certificate.verifies(found.signature, _CONTEXT + request):
-            raise PermissionDenied(f'a request of node "{identity.name}" is not signed with its key')
+        if not self._codes.fits(found.codes, place, request, certificate):
+            if not certificate.verifies(found.signature, _CONTEXT + request):
+                raise PermissionDenied(f'a request of node "{identity.name}" is not signed with its key')
+        self._codes.met(identity.name, certificate)
         return identity.caller

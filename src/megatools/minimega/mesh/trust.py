@@ -6,6 +6,7 @@ made of this node's key and the cluster's authority.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from megatools.minimega.mesh.mesh import Caller, Role
@@ -14,22 +15,25 @@ from megatools.minimega.mesh.mesh import Caller, Role
 class Trust(Protocol):
     """Proves this node's requests, and says who proves to have made another one's."""
 
-    def sign(self, request: bytes) -> bytes:
-        """The proof that goes with a request of ours."""
+    def sign(self, request: bytes, to: Sequence[str]) -> bytes:
+        """The proof that goes with a request of ours to these nodes."""
         ...
 
-    def verify(self, request: bytes, proof: bytes, claimed: str) -> Caller:
-        """Who made a request: a node of this name, and what it may do. Raises PermissionDenied."""
+    def verify(self, request: bytes, proof: bytes, claimed: str, place: int) -> Caller:
+        """Who made a request: a node of this name, and what it may do; `place` is ours among those that are asked.
+
+        Raises PermissionDenied.
+        """
         ...
 
 
 class Claimed:
     """The open mesh: everybody on the network is believed and may do everything."""
 
-    def sign(self, request: bytes) -> bytes:
+    def sign(self, request: bytes, to: Sequence[str]) -> bytes:
         """No proof."""
         return b""
 
-    def verify(self, request: bytes, proof: bytes, claimed: str) -> Caller:
+    def verify(self, request: bytes, proof: bytes, claimed: str, place: int) -> Caller:
         """The name claimed."""
         return Caller(claimed, Role.FULL)

@@ -18,12 +18,12 @@ HANGUP = "mesh.hangup"
 
 
 class Request(msgspec.Struct, array_like=True, frozen=True):
-    """A question; `run` and `serial` are never used twice, `to` are the ids of the engines meant."""
+    """A question; `run` and `serial` are never used twice, `to` are the engines meant, by their ids (`short`)."""
 
     run: bytes
     serial: int
     caller: str
-    to: tuple[str, ...]
+    to: tuple[bytes, ...]
     service: str
     timeout_s: float
     payload: bytes
@@ -57,6 +57,11 @@ encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(Request)
 _signed = msgspec.msgpack.Decoder(Signed)
 _reply = msgspec.msgpack.Decoder(Reply)
+
+
+def short(identity: str) -> bytes:
+    """The id of an engine, hexadecimal, as half as many bytes."""
+    return bytes.fromhex(identity.rjust(len(identity) + len(identity) % 2, "0"))
 
 
 def read_signed(data: bytes) -> Signed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -49,7 +49,7 @@ class _Teller:
         self._local = local
         self._mesh = mesh
 
-    async def vms(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def vms(self, caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
         news = asyncio.Event()
         listening = asyncio.create_task(self._listen(news))
         await asyncio.sleep(0)  # it listens before the first look, so that nothing is missed between two looks
@@ -73,7 +73,7 @@ class _Teller:
         async for _ in self._local.changes():
             news.set()
 
-    async def links(self, _caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+    async def links(self, _caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
         yield msgspec.msgpack.encode(sorted({link.peer for link in await self._mesh.links()}))
 
     async def console(self, caller: Caller, request: bytes, stream: Stream) -> None:

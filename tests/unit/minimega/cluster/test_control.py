@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,7 @@ async def test_a_node_that_does_not_tell_is_named(tmp_path: Path, monkeypatch: p
 
 
 async def test_a_node_of_another_version_is_named(tmp_path: Path) -> None:
-    async def riddle(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+    async def riddle(_caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
         yield b"\xc1"
 
     async with daemons(tmp_path, "kn1", "kn2") as (network, (kn1, *_others)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 import pytest
@@ -27,27 +27,30 @@ class _Lab:
         self.gate_open = asyncio.Event()
         self.refusal: Unavailable | None = None
         gate = Gate()
-        gate.keeper = self._admitted
+        gate.keeper = self
         gate.patient = frozenset(("run",))
         self.sent: list[Answer] = []
         self.answering = Answering("kn1", supervisor, self.sent.append, gate)
-        self.answering.id = "id1"
+        self.answering.id = "1d"
         for service in ("run", "shared"):
             self.answering.handlers[service] = self._answer
         self._serial = 0
 
-    async def _admitted(self, _caller: str) -> bool:
+    def admits(self, _caller: str) -> bool:
+        return self.refusal is None and self.gate_open.is_set()
+
+    async def admitted(self, _caller: str) -> bool:
         await self.gate_open.wait()
         if self.refusal is not None:
             raise self.refusal
         return True
 
-    async def _answer(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def _answer(self, _caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
         yield request
 
     def ask(self, service: str) -> None:
         self._serial += 1
-        request = wire.Request(b"run", self._serial, "kn2", ("id1",), service, 10.0, b"question")
+        request = wire.Request(b"run", self._serial, "kn2", (b"\x1d",), service, 10.0, b"question")
         self.answering.asked(self._serial, wire.encode(wire.Signed(wire.encode(request), b"")))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
@@ -20,7 +20,7 @@ from megatools.minimega.mesh.standing import AlwaysOpen, Standing
 pytestmark = pytest.mark.anyio
 
 
-async def _hang(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+async def _hang(_caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
     yield b"begun"
     await asyncio.Event().wait()
 
@@ -44,9 +44,9 @@ async def test_nor_do_answers_to_them(service: str, busy: bool) -> None:
     sent: list[Answer] = []
     async with Supervisor("test") as supervisor:
         answering = Answering("kn1", supervisor, sent.append, renewed=frozenset(("vms",)))
-        answering.id = "id1"
+        answering.id = "1d"
         answering.handlers[service] = _hang
-        request = wire.encode(wire.Request(b"run", 1, "kn2", ("id1",), service, 10.0, b""))
+        request = wire.encode(wire.Request(b"run", 1, "kn2", (b"\x1d",), service, 10.0, b""))
         answering.asked(1, wire.encode(wire.Signed(request, b"")))
         async with asyncio.timeout(10):
             while not sent:

@@ -21,7 +21,7 @@ def test_a_serial_is_taken_once_and_never_from_long_ago(serials):
 
 
 def test_messages_round_trip_and_nonsense_is_refused():
-    request = wire.Request(b"run", 1, "kn1", ("a", "b"), "echo", 1.5, b"\xff")
+    request = wire.Request(b"run", 1, "kn1", (b"a", b"b"), "echo", 1.5, b"\xff")
     signed = wire.read_signed(wire.encode(wire.Signed(wire.encode(request), b"proof")))
     assert wire.read_request(signed.request) == request
     reply = wire.Reply(0, (b"a", b""), wire.End(failed=True, error="no"))

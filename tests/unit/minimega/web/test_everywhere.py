@@ -1,7 +1,7 @@
 """The VMs of several hosts on one host's pages: listed, followed and reached, whatever the others do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -128,7 +128,7 @@ async def test_a_host_of_another_version_is_named_and_the_others_stay_live(tmp_p
         await lab.host("kn2")
         strange = lab.network.join("kn3")
 
-        async def riddle(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+        async def riddle(_caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
             yield b"\xc1 no message at all"
 
         strange.serve(VMS, riddle)
@@ -150,7 +150,7 @@ async def test_other_columns_are_no_list(tmp_path: Path) -> None:
         one = await lab.host("kn1")
         other = lab.network.join("kn2")
 
-        async def shorter(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+        async def shorter(_caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
             yield msgspec.msgpack.encode(Table(("host", "name"), (("kn2", "b"),)))
 
         other.serve(VMS, shorter)
@@ -184,7 +184,7 @@ async def test_a_host_that_hangs_after_it_told_is_named_until_it_goes_on(
         other = lab.network.join("kn2")
         goes_on = asyncio.Event()
 
-        async def hesitant(_caller: Caller, _request: bytes) -> AsyncIterator[bytes]:
+        async def hesitant(_caller: Caller, _request: bytes) -> AsyncGenerator[bytes, None]:
             yield msgspec.msgpack.encode(Table((await one.table()).header, ()))
             await goes_on.wait()
             while True:
