@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -58,6 +58,7 @@ class Authority:
         self._slow_until: dict[str, float] = {}
         self._decoder = msgspec.msgpack.Decoder[Request](Request)
         self.ready = asyncio.Event()  # it is known who else there is
+        self.when_awaited: Callable[[], None] = lambda: None  # called when somebody waits for that
 
     def serve(self) -> None:
         """Vote and decide for other hosts from now on."""
@@ -117,6 +118,8 @@ class Authority:
         return await done
 
     async def _wait_until_ready(self) -> None:
+        if not self.ready.is_set():
+            self.when_awaited()
         try:
             async with asyncio.timeout(_READY_S):
                 await self.ready.wait()
@@ -182,7 +185,7 @@ class Authority:
 
     # ---- what other hosts ask
 
-    async def _serve(self, caller: Caller, payload: bytes) -> AsyncIterator[bytes]:
+    async def _serve(self, caller: Caller, payload: bytes) -> AsyncGenerator[bytes, None]:
         try:
             request = self._decoder.decode(payload)
         except msgspec.MsgspecError as error:

@@ -16,7 +16,7 @@ Messages are JSON on service `shared`; lists are cut so that no message grows pa
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -109,12 +109,13 @@ class Exchanger:
         self._shared = shared
         self._decoder = msgspec.json.Decoder[Message](Message)
         self._skewed: set[str] = set()
+        self.alike: Callable[[str], None] = lambda _: None  # told the name of a node that asked and knows what we know
         self.since_ms = 0
         self.stale_ms = 0
 
     # ---- the end that answers
 
-    async def serve(self, caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def serve(self, caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
         """Answer one message. Raises ProtocolError."""
         try:
             message: Message = self._decoder.decode(request)
@@ -128,6 +129,8 @@ class Exchanger:
                 same = root == self._shared.digest.root
                 sums = () if same else tuple(self._shared.digest.sums)
                 complete = self._complete_since(stale_ms)
+                if same:
+                    self.alike(caller.name)
                 yield msgspec.json.encode(Comparison(self._shared.clock.now_ms(), sums, complete, self.stale_ms))
             case ListBuckets(numbers):
                 keys = [

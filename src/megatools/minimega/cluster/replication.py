@@ -3,7 +3,9 @@
 Made and started by `app`; whoever serves requests of other nodes waits for `settled` first::
 
     a write here        -> pushed to all members at once; writes of one moment travel together
-    a node comes        -> both compare what they have and trade what differs (cluster.exchange)
+    a node comes        -> they compare what they have and trade what differs (cluster.exchange); when many come, with a
+                           few at once, and with the others when no more come, or when somebody waits (`settled`): by
+                           then most know the same, and one that is told so by the other need not ask itself
     now and then        -> the same with a few members taken at random, which makes good what a push missed
     this node was away  -> after a month others have forgotten what was removed: so does this node, before it is heard
 
@@ -16,14 +18,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import aclosing
 
 import msgspec
 
 from megatools.hostkit.errors import Corrupt, MegaError, chain_text
-from megatools.hostkit.tasks import Supervisor
+from megatools.hostkit.tasks import Supervisor, set_within
 from megatools.minimega.cluster.exchange import PATIENCE_S, SERVICE, Exchanger, Push, batches
 from megatools.minimega.mesh.mesh import Ending, Mesh
 from megatools.minimega.state.journal import Journal, Put, decode
@@ -37,6 +39,8 @@ _PARTNERS = 3
 _GREETED_AT_ONCE = 3
 """What the first have told need not be asked of the others; one that hangs holds up nobody else."""
 
+_AT_ONCE = 3
+_CALM_S, _LONGEST_CALM_S, _TURN_S = 0.25, 1.0, 0.15
 _TOGETHER_S = 0.02
 _UNANSWERED = 4
 _NOTE_EACH_MS = 600_000
@@ -64,6 +68,9 @@ class Replication:
         self._exchanger = Exchanger(mesh, shared)
         self._met: dict[str, asyncio.Future[bool]] = {}  # nodes that are there, and whether we have their records
         self._greeters = asyncio.Semaphore(_GREETED_AT_ONCE)
+        self._wanted: dict[str, asyncio.Event] = {}
+        self._came_s = 0.0
+        self._at_once_s: deque[float] = deque(maxlen=_AT_ONCE)  # when nodes came that were not left to wait
         self._behind: set[str] = set()
         self._unanswered: Counter[str] = Counter()
         self._fresh: dict[tuple[str, str], Entry] = {}
@@ -75,24 +82,34 @@ class Replication:
     def start(self) -> None:
         """Serve, listen and carry, until the supervisor ends."""
         self._recall()
+        self._exchanger.alike = self._alike
         self._shared.carry(self._note)
         self._mesh.serve(SERVICE, self._exchanger.serve)
         self._supervisor.keep("shared records: members", self._listen)
         self._supervisor.keep("shared records: push", self._push)
         self._supervisor.keep("shared records: compare", self._compare)
 
-    async def settled(self, node: str = "", *, timeout_s: float = PATIENCE_S) -> bool:
+    async def settled(self, node: str = "", *, timeout_s: float = PATIENCE_S, hurry: bool = True) -> bool:
         """Wait until this node has what a node knew when it came, or what all nodes knew that are there.
 
-        False when that did not work within the time. Called before a request is served.
+        False when that did not work within the time. Without `hurry`, many that come at once are given a moment to meet
+        before they compare what they know.
         """
         await asyncio.sleep(0)  # who has just come back is heard of first
         self._look()
+        if hurry:
+            self.hurry(node)
         waiting = [met for name, met in self._met.items() if node in ("", name)]
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=timeout_s)
             return not late and all(met.result() for met in waiting)
         return not node or node == self._mesh.name
+
+    def hurry(self, node: str = "") -> None:
+        """Somebody waits until a node, or all, have been compared with."""
+        for name, wanted in self._wanted.items():
+            if node in ("", name):
+                wanted.set()
 
     async def tell(self, entries: Sequence[Entry]) -> None:
         """Send records to everybody who is there, and wait until they have them, a moment at most."""
@@ -128,22 +145,49 @@ class Replication:
         if before is None or before.done():
             self.company.set()
             self._met[node] = asyncio.get_running_loop().create_future()
+            self._wanted[node] = asyncio.Event()
+            self._came_s = now_s = asyncio.get_running_loop().time()
+            if len(self._at_once_s) < _AT_ONCE or now_s - self._at_once_s[0] > _LONGEST_CALM_S:
+                self._at_once_s.append(now_s)
+                self._wanted[node].set()
             self._unanswered.pop(node, None)
-            self._supervisor.start(f"shared records: meet {node}", self._greet(node, self._met[node]))
+            greeting = self._greet(node, self._met[node], self._wanted[node])
+            self._supervisor.start(f"shared records: meet {node}", greeting)
 
     def _part(self, node: str) -> None:
+        self._wanted.pop(node, None)
         met = self._met.pop(node, None)
         if met is not None and not met.done():
             met.set_result(False)
 
-    async def _greet(self, node: str, met: asyncio.Future[bool]) -> None:
+    async def _greet(self, node: str, met: asyncio.Future[bool], wanted: asyncio.Event) -> None:
         done = False
         try:
+            await self._calm(node, wanted)
             async with self._greeters:
-                done = await self._exchange(node)
+                done = met.done() or await self._exchange(node)
         finally:  # who waits to be served must not wait for what has failed
             if not met.done():
                 met.set_result(done)
+
+    async def _calm(self, node: str, wanted: asyncio.Event) -> None:
+        """Wait until no more nodes come, not too long, or until somebody waits for this one; one end goes first."""
+        loop = asyncio.get_running_loop()
+        turn_s = 0.0 if self._mesh.name < node else _TURN_S
+        latest_s = loop.time() + _LONGEST_CALM_S
+        while not wanted.is_set():
+            left_s = min(self._came_s + _CALM_S, latest_s) + turn_s - loop.time()
+            if left_s <= 0:
+                return
+            await set_within(wanted, left_s)
+
+    def _alike(self, node: str) -> None:
+        """A node that came compared with us and found no difference: we need not."""
+        met = self._met.get(node)
+        if met is not None and not met.done() and not self._synced.stale_ms:
+            self._supervisor.start("shared records: note", self._remember(complete=False))
+            met.set_result(True)
+            self._wanted[node].set()
 
     async def _exchange(self, node: str) -> bool:
         try:

@@ -94,6 +94,7 @@ class VlanCare:
 
     async def run(self) -> None:
         """Enter this host among the members, then keep order until cancelled."""
+        self._authority.when_awaited = self._replication.hurry
         await self._meet()
         self._authority.ready.set()
         while True:
@@ -117,7 +118,7 @@ class VlanCare:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ALONE_S):
                 await self._replication.company.wait()
-        await self._replication.settled()
+        await self._replication.settled(hurry=False)
         await _guarded("members", self._enlist())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ALONE_S):

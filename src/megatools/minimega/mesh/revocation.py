@@ -4,7 +4,8 @@ A revocation is signed by a node that may do everything, so it does not matter w
 taken back: a node that is revoked by mistake is enrolled again, with another certificate. ::
 
     revoke here           -> kept on disk, and pushed to all members at once
-    a node comes          -> asked for the revocations we lack (it asks us too)
+    a node comes          -> the one whose name is first asks the other for the revocations it lacks; the other one asks
+                             too, unless it has heard by then that both know the same
     its first request     -> waits (`Gate`) until those have answered that were away at the same time and are back
 
 The last is for a node that was cut off, or down, while somebody was revoked: whoever knows of it went from its sight
@@ -17,14 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 
 import msgspec
 
 from megatools.hostkit.errors import InvalidState, MegaError, PermissionDenied, ProtocolError, Unavailable, chain_text
 from megatools.hostkit.files import write_atomically
-from megatools.hostkit.tasks import Supervisor
+from megatools.hostkit.tasks import Supervisor, set_within
 from megatools.minimega.mesh.credentials import MEMBERS_FILE, Credentials, CredentialStore, Revocation, read_private
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.mesh import Caller, Ending, Member, Mesh, Role
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 SERVICE = "revoked"
 _CONTEXT = b"megatools revocation 1\0"
 _ASK_S = 2.0
+_TURN_S = 0.15
+_SAID_S = 1.0
 _LONGEST_HOLD_S = 6.0  # after a partition heals, all are back in about five
 _SLACK_S = 1.0
 _ALONE_S = 60.0  # after a power cut, hosts are back within about a minute of each other
@@ -93,12 +96,14 @@ class Revocations:
         self._supervisor = supervisor
         self._settling: dict[str, asyncio.Task[None]] = {}  # by the member's id
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, asyncio.Event] = {}
+        self._said: dict[str, float] = {}  # when a node said that it knows what we know, by name
         self._came = asyncio.Event()
         self._nodes = Returning()
         self._saved: set[str] = set()
         self._looked_at: Sequence[Member] = ()
         self._saving: asyncio.TimerHandle | None = None
-        gate.keeper = self.admitted
+        gate.keeper = self
         gate.free = frozenset((SERVICE,))
 
     def start(self) -> None:
@@ -138,10 +143,7 @@ class Revocations:
         """
         if self._mesh.status().security != "tls":
             return False
-        members = self._mesh.members()
-        if members is not self._looked_at:
-            self._look()
-        settling = [member.id for member in members if member.name == caller]
+        settling = self._settling_of(caller)
         if not settling:  # it asks before we have seen it come
             now_s = self._now_s()
             unseen = self._supervisor.start(f"revocations with {caller}", self._settle(caller, now_s))
@@ -154,6 +156,19 @@ class Revocations:
         if waiting:
             await self._held(waiting, max(map(self._nodes.came_s, settling)), caller)
         return bool(waiting)
+
+    def admits(self, caller: str) -> bool:
+        """Whether what others know of a node is known here."""
+        if self._mesh.status().security != "tls":
+            return True
+        settling = self._settling_of(caller)
+        return bool(settling) and all(self._settling[identity].done() for identity in settling)
+
+    def _settling_of(self, caller: str) -> list[str]:
+        members = self._mesh.members()
+        if members is not self._looked_at:
+            self._look()
+        return [member.id for member in members if member.name == caller]
 
     def give_up(self, name: str) -> None:
         """A node that is waited for will not come back."""
@@ -170,14 +185,26 @@ class Revocations:
                 hint=f"the others may know: at most {_ALONE_S:g} s. If they will not come back: `cluster forget` there",
             )
 
-    async def _serve(self, _caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+    async def _serve(self, caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
         try:
             known = _known.decode(request)
         except msgspec.MsgspecError as error:
             raise ProtocolError(f'this is no message of service "{SERVICE}"') from error
         self._take(known.entries)
         serials = set(known.serials)
+        if serials == self._store.revoked.keys():
+            self._knows_the_same(caller.name)
         yield _encode(tuple(e for e in self._store.revoked.values() if e.serial not in serials and e.proof))
+
+    def _knows_the_same(self, node: str) -> None:
+        """A node told what it knows, and that is what we know: it need not be asked."""
+        here = self._nodes.ids(node)
+        if not here:  # it sees us already, and is seen in a moment
+            self._said[node] = self._now_s()
+        for identity in here:
+            self._nodes.told(identity)
+            self._turns[identity].set()
+        self._came.set()
 
     def _take(self, entries: Iterable[Revocation]) -> None:
         unknown = [entry for entry in entries if entry.serial not in self._store.revoked]
@@ -233,13 +260,17 @@ class Revocations:
 
     def _meet(self, identity: str, name: str) -> None:
         went_s = self._nodes.came(identity, name, self._now_s())
-        self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._ask(identity, name))
+        if self._now_s() - self._said.pop(name, -_SAID_S) < _SAID_S:
+            self._nodes.told(identity)
+        self._turns[identity] = asyncio.Event()
+        self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._hear(identity, name))
         self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(name, went_s))
         self._came.set()
 
     def _part(self, identity: str) -> None:
         if self._nodes.went(identity, self._now_s()):
             self._asking.pop(identity).cancel()
+            del self._turns[identity]
             self._settling.pop(identity).cancel()
 
     async def _settle(self, node: str, went_s: float) -> None:
@@ -299,6 +330,13 @@ class Revocations:
             self._saving = asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, self._save)
             return
         self._saved = names
+
+    async def _hear(self, identity: str, node: str) -> None:
+        """See to it that a node has told what it knows."""
+        if node < self._mesh.name and not self._nodes.has_told(identity):
+            await set_within(self._turns[identity], _TURN_S)
+        if not self._nodes.has_told(identity):
+            await self._ask(identity, node)
 
     async def _ask(self, identity: str, node: str) -> None:
         """Take the revocations that a node knows and this one does not."""

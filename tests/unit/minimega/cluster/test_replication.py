@@ -1,7 +1,7 @@
 """Shared records over a mesh in memory: pushed, compared, agreed on again after whatever went wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from megatools.minimega.cluster import exchange, replication
 from megatools.minimega.cluster.exchange import Push
 from megatools.minimega.cluster.replication import Replication
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
-from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Role
+from megatools.minimega.mesh.mesh import Arrival, Caller, Ending, Handler, Role
 from megatools.minimega.state.journal import Delete, Journal
 from megatools.minimega.state.shared import TOMBSTONE_MS, Entry, Shared
 from megatools.minimega.state.stamps import Stamp, StampClock
@@ -99,7 +99,7 @@ async def test_many_writes_travel_together(tmp_path: Path, monkeypatch: pytest.M
         pushes: list[int] = []
         serve = two.replication._exchanger.serve
 
-        def counted(caller: Caller, request: bytes) -> AsyncIterator[bytes]:
+        def counted(caller: Caller, request: bytes) -> AsyncGenerator[bytes, None]:
             if b'"type":"Push"' in request:
                 pushes.append(len(request))
             return serve(caller, request)
@@ -138,6 +138,7 @@ async def test_nobody_is_served_before_what_it_knows_is_known(tmp_path: Path) ->
         assert not await two.replication.settled("kn9")
         lab.network.hanging.add("kn1")
         lab.network.cut("kn1", "kn2")
+        await one.shared.put("note", "kill", Note("b"))
         lab.network.mend("kn1", "kn2")
         assert not await two.replication.settled("kn1", timeout_s=0.05)
 
@@ -281,3 +282,43 @@ async def test_a_full_disk_is_answered_at_once_and_made_good_when_there_is_room(
         await lab.agreed()
         assert one.shared.get("note", "b", Note) == Note("y")
         await until(lambda: not one.replication._behind)
+
+
+async def test_of_many_that_come_at_once_each_pair_compares_once_when_it_is_calm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "_PERIOD_S", 60.0)
+    names = [f"kn{number}" for number in range(1, 9)]
+    compared: list[tuple[str, str]] = []
+    async with _lab(tmp_path) as lab:
+        for name in names:
+            node = await lab.start(name)
+            serve = node.replication._exchanger.serve
+
+            def noted(
+                caller: Caller, request: bytes, to: str = name, serve: Handler = serve
+            ) -> AsyncGenerator[bytes, None]:
+                if b'"type":"Compare"' in request:
+                    compared.append((caller.name, to))
+                return serve(caller, request)
+
+            node.mesh.serve("shared", noted)
+        assert await lab.nodes["kn5"].replication.settled(hurry=False)
+        assert all(await asyncio.gather(*(node.replication.settled(hurry=False) for node in lab.nodes.values())))
+        pairs = {frozenset(pair) for pair in compared}
+        assert len(pairs) == 28
+        at_once = replication._AT_ONCE * len(names)
+        assert len(compared) <= 28 + at_once
+
+
+async def test_who_is_waited_for_is_compared_with_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "_CALM_S", 60.0)
+    monkeypatch.setattr(replication, "_LONGEST_CALM_S", 60.0)
+    async with _lab(tmp_path) as lab:
+        for number in range(1, 8):
+            await lab.start(f"kn{number}")
+        last = lab.nodes["kn7"].replication
+        assert not await last.settled(timeout_s=0.05, hurry=False)
+        assert await last.settled("kn6")
+        assert not await last.settled(timeout_s=0.05, hurry=False)
+        assert await last.settled()

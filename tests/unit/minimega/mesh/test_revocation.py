@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from megatools.minimega.mesh.credentials import MEMBERS_FILE, CredentialStore, R
 from megatools.minimega.mesh.gate import Gate
 from megatools.minimega.mesh.issuing import Authority, found_cluster
 from megatools.minimega.mesh.memory import MemoryMesh, MemoryNetwork
-from megatools.minimega.mesh.mesh import MeshStatus, Role
+from megatools.minimega.mesh.mesh import Caller, Handler, MeshStatus, Role
 from megatools.minimega.mesh.revocation import Revocations, believed, signed
 
 
@@ -399,3 +399,57 @@ async def test_what_the_disk_does_not_take_counts_all_the_same_and_is_written_la
     async with asyncio.timeout(10):
         while not cluster.store("kn1").revoked:
             await asyncio.sleep(0)
+
+
+# who asks whom
+
+
+async def _heard(cluster: Cluster, one: Node, two: Node) -> list[str]:
+    """Who asks whom when two nodes meet: `ASKER ASKED`, in order."""
+    asked: list[str] = []
+    for node in (one, two):
+        serve = node.part._serve
+
+        def noted(
+            caller: Caller, request: bytes, node: Node = node, serve: Handler = serve
+        ) -> AsyncGenerator[bytes, None]:
+            asked.append(f"{caller.name} {node.mesh.name}")
+            return serve(caller, request)
+
+        node.mesh.serve(revocation.SERVICE, noted)
+    cluster.network.mend(one.mesh.name, two.mesh.name)
+    for caller, node in ((one, two), (two, one)):
+        await node.gate.passed(caller.mesh.name, "run")
+    return asked
+
+
+async def _apart(cluster: Cluster) -> tuple[Node, Node]:
+    one, two = cluster.node("kn1"), cluster.node("kn2")
+    await turns()
+    cluster.network.cut("kn1", "kn2")
+    await turns()
+    return one, two
+
+
+async def test_one_question_is_enough_for_two_that_know_the_same(cluster: Cluster) -> None:
+    assert await _heard(cluster, *await _apart(cluster)) == ["kn1 kn2"]
+
+
+async def test_both_ask_when_one_of_them_knows_more(cluster: Cluster) -> None:
+    cluster.node("kn0")
+    one, two = await _apart(cluster)
+    await one.part.revoke([cluster.entry("kn0")])
+    assert not two.knows("kn0")
+    assert sorted(await _heard(cluster, one, two)) == ["kn1 kn2", "kn2 kn1"]
+    assert two.knows("kn0")
+
+
+async def test_what_a_node_said_before_it_went_does_not_count_when_it_is_back(cluster: Cluster) -> None:
+    cluster.node("kn0")
+    one, two = await _apart(cluster)
+    assert await _heard(cluster, one, two) == ["kn1 kn2"]
+    cluster.network.cut("kn1", "kn2")
+    await turns()
+    await one.part.revoke([cluster.entry("kn0")])
+    assert "kn2 kn1" in await _heard(cluster, one, two)
+    assert two.knows("kn0")
