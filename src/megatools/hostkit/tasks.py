@@ -25,49 +25,45 @@ class Supervisor:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[asyncio.Task[None], Coroutine[object, object, object]] = {}
 
     async def __aenter__(self) -> Self:
-        if self._group is not None:
+        if self._loop is not None:
             raise RuntimeError(f"supervisor {self.name!r} is already open")
-        self._group = await asyncio.TaskGroup().__aenter__()
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        group, self._group = self._group, None
-        assert group is not None
+        self._loop = None
         for task in self._tasks:
             task.cancel()
-        if self._tasks and kind is None:
-            _, late = await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
+        cancelled: asyncio.CancelledError | None = None
+        while self._tasks:
+            try:
+                _, late = await asyncio.wait(self._tasks, timeout=_PATIENCE_S)
+            except asyncio.CancelledError as again:  # no task is left behind, whoever is in a hurry
+                cancelled = again
+                continue
             if late:
                 names = ", ".join(sorted(task.get_name() for task in late))
                 _log.warning("%s: still waiting for tasks that do not end: %s", self.name, names)
-        try:
-            await group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as failures:  # tasks log their failures: what is here is the block's own error
-            if any(failure is not error for failure in failures.exceptions):
-                raise
+        if cancelled is not None:
+            raise cancelled
 
     def start(self, name: str, work: Coroutine[object, object, object]) -> asyncio.Task[None]:
         """Run a coroutine in the background until it ends or this block is left; the task returned can be cancelled.
 
         Its result is dropped and its failure logged. Raises RuntimeError outside the block.
         """
-        if self._group is None:
+        if self._loop is None:
             work.close()
             raise RuntimeError(f"supervisor {self.name!r} is not open: cannot start {name!r}")
-        task = self._group.create_task(self._guard(name, work), name=f"{self.name}: {name}")
-        self._tasks.add(task)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            work.close()  # cancelled before its first step, the guard never reached it: Python would warn of it
-
-        task.add_done_callback(ended)
+        task = self._loop.create_task(self._guard(name, work), name=f"{self.name}: {name}")
+        self._tasks[task] = work
+        task.add_done_callback(self._ended)
         return task
 
     def keep(self, name: str, make: Callable[[], Coroutine[object, object, object]]) -> asyncio.Task[None]:
@@ -105,6 +101,9 @@ class Supervisor:
         trace = None if is_outside(error) else error
         _log.log(level, "%s: %s failed: %s; again in %g s", self.name, name, text, pause_s, exc_info=trace)
         return text
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task).close()  # cancelled before its first step, nothing reached it: Python would warn of it
 
     async def _guard(self, name: str, work: Coroutine[object, object, object]) -> None:
         try:

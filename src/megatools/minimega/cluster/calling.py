@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import Protocol, TypeAlias
@@ -217,7 +218,9 @@ class _Talk:
     """Satisfies `Voice`: what the work has said and nobody has taken yet."""
 
     def __init__(self) -> None:
-        self.said: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(_AHEAD)
+        self._said: deque[bytes | Exception | None] = deque()
+        self._news: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._left = False
 
     async def run(self, work: Callable[[Voice], Coroutine[object, object, None]]) -> None:
@@ -225,7 +228,7 @@ class _Talk:
             await work(self)
         except asyncio.CancelledError:
             self.leave()
-            self.said.put_nowait(Unavailable("the daemon is ending"))
+            self._add(Unavailable("the daemon is ending"))
             raise
         except Exception as error:  # noqa: BLE001 - handed on to the one who serves the call
             await self._put(error)
@@ -234,27 +237,43 @@ class _Talk:
 
     async def heard(self) -> bytes | Exception | None:
         """What was said next, None at the end. Raises TimeoutError when it is time for a sign of life."""
-        if not self.said.empty():
-            return self.said.get_nowait()
-        async with asyncio.timeout(SIGN_EVERY_S):
-            return await self.said.get()
+        if not self._said:
+            self._news = asyncio.get_running_loop().create_future()
+            async with asyncio.timeout(SIGN_EVERY_S):
+                await self._news
+        item = self._said.popleft()
+        _wake(self._room)
+        return item
 
     def leave(self) -> None:
         """Nobody takes anything any more: whoever waits to say something goes on."""
         self._left = True
-        while not self.said.empty():
-            self.said.get_nowait()
+        self._said.clear()
+        _wake(self._room)
 
     async def say(self, message: bytes) -> None:
         await self._put(message)
 
     def whisper(self, message: bytes) -> None:
-        if not self._left and not self.said.full():
-            self.said.put_nowait(message)
+        if not self._left and len(self._said) < _AHEAD:
+            self._add(message)
 
     async def _put(self, item: bytes | Exception | None) -> None:
+        while len(self._said) >= _AHEAD and not self._left:
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
         if not self._left:
-            await self.said.put(item)
+            self._add(item)
+
+    def _add(self, item: bytes | Exception | None) -> None:
+        self._said.append(item)
+        _wake(self._news)
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 def _said(stamp: Stamp) -> bytes:

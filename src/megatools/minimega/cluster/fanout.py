@@ -82,7 +82,10 @@ class MeshHosts:
 
     async def run(self, request: Request) -> list[HostResult]:
         """The results of all hosts, in the order of the hosts."""
-        place = {host: at for at, host in enumerate(self.targets(request))}
+        targets = self.targets(request)
+        if tuple(targets) == (self.local,):
+            return await self._here.run(request)
+        place = {host: at for at, host in enumerate(targets)}
         results = [result async for result in self.stream(request)]
         return sorted(results, key=lambda result: place[result.host])
 
@@ -178,7 +181,7 @@ def serve(
     asked_decoder = msgspec.msgpack.Decoder(Asked)
     decoder: msgspec.msgpack.Decoder[Operation] = msgspec.msgpack.Decoder(_union(handlers))
 
-    async def answer(caller: Caller, payload: bytes) -> Parts:
+    def answer(caller: Caller, payload: bytes) -> Parts:
         try:
             asked = asked_decoder.decode(payload)
             operation = decoder.decode(asked.operation)
@@ -191,10 +194,7 @@ def serve(
         async def work(voice: Voice) -> None:
             await voice.say(wire.encode(await here.answer(Request(asked.namespace, operation))))
 
-        name = f"{type(operation).__name__} for {caller.name}"
-        async with aclosing(working(supervisor, name, work, clock)) as parts:
-            async for part in parts:
-                yield part
+        return working(supervisor, f"{type(operation).__name__} for {caller.name}", work, clock)
 
     mesh.serve(SERVICE, answer)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -53,13 +54,17 @@ def refuse_nested(invocation: Invocation) -> None:
     """Raise InvalidState for commands that would go on to other nodes, or read files of lines."""
     inner: Invocation | None = invocation
     while inner is not None:
-        for name in _COMPOUND:
-            if inner.pattern.split()[0] == name:
-                raise InvalidState("compound mesh commands are not allowed")
-        for name in _REFUSED:
-            if f"{inner.pattern} ".startswith(f"{name} "):
-                raise InvalidState(f"cannot run `{name}` via meshage", hint="run it on that host itself")
+        _refuse(inner.pattern)
         inner = inner.nested
+
+
+@cache
+def _refuse(pattern: str) -> None:
+    if pattern.split(maxsplit=1)[0] in _COMPOUND:
+        raise InvalidState("compound mesh commands are not allowed")
+    for name in _REFUSED:
+        if f"{pattern} ".startswith(f"{name} "):
+            raise InvalidState(f"cannot run `{name}` via meshage", hint="run it on that host itself")
 
 
 class Sender:
@@ -166,7 +171,7 @@ def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor, clock
     """Run commands of other nodes from now on."""
     decoder = msgspec.msgpack.Decoder(Command)
 
-    async def answer(caller: Caller, payload: bytes) -> Parts:
+    def answer(caller: Caller, payload: bytes) -> Parts:
         try:
             command = decoder.decode(payload)
         except msgspec.MsgspecError as error:
@@ -187,8 +192,6 @@ def serve(mesh: Mesh, interpreter: Interpreter[S], supervisor: Supervisor, clock
             async for group in interpreter.run(call, invocation):
                 await voice.say(wire.encode(Part(group)))
 
-        async with aclosing(working(supervisor, f"command of {caller.name}", work, clock)) as parts:
-            async for part in parts:
-                yield part
+        return working(supervisor, f"command of {caller.name}", work, clock)
 
     mesh.serve(SERVICE, answer)

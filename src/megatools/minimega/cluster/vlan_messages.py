@@ -68,7 +68,7 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
-    """How each change ended; `passed` is the decree as it was then, so that who asked shows no less than it was told."""
+    """How each change ended; `passed` is the decree by then, so that who asked shows no less than it was told."""
 
     outcomes: tuple[Outcome, ...]
     passed: Decree | None = None

@@ -100,16 +100,16 @@ def request(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Reque
 async def run(call: Cmd, operation: Operation, hosts: Sequence[str] = ()) -> Groups:
     """Ask every host of the command's namespace (or those named), and show what they answer as it comes."""
     asked = request(call, operation, hosts)
-    results = call.services.hosts.stream(asked)
     if asked.hosts == (call.host,):
-        return _one(results)
+        return _here(call.services.hosts, asked)
+    results = call.services.hosts.stream(asked)
     options = call.scope.options
     return _whole(results) if options.json or options.csv else _shown(results)
 
 
-async def _one(results: AsyncIterator[HostResult]) -> Groups:
+async def _here(hosts: Hosts, asked: Request) -> Groups:
     """What this host alone says: there is nothing to wait for and put together."""
-    async for result in results:
+    for result in await hosts.run(asked):
         yield responses(result)
 
 

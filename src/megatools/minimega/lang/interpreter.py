@@ -28,7 +28,6 @@ from megatools.minimega.lang.lexer import lex, lex_unfinished
 from megatools.minimega.lang.options import Options, Scope
 from megatools.minimega.lang.pattern import parameter
 from megatools.minimega.lang.preprocess import preprocess_arguments, preprocess_text
-from megatools.minimega.lang.quote import join_words
 from megatools.minimega.lang.registry import Registry
 from megatools.minimega.lang.render import render
 
@@ -88,7 +87,7 @@ class Interpreter(Generic[S]):
 
     def recognise(self, words: Sequence[str]) -> Invocation:
         """The command of words that were lexed already; raises `InvalidInput`."""
-        return self.registry.match(words, join_words(words))
+        return self.registry.match(words)
 
     async def execute(self, line: str, session: Session) -> AsyncIterator[Output]:
         """Run one line; blank lines and comments yield nothing, an invalid command yields one error response."""
@@ -135,7 +134,7 @@ class Interpreter(Generic[S]):
         session = call.session
         if session.limits is not None:
             session.limits.check_namespace(call.namespace)
-            session.limits.check_command(invocation.text, command.effect(invocation.pattern))
+            session.limits.check_command(invocation, command.effect(invocation.pattern))
         arguments = dict(invocation.arguments)
         if command.preprocess and call.scope.options.preprocess:
             environment = self.environment if session.environment is None else session.environment

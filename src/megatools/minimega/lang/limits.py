@@ -7,6 +7,7 @@ when what it does besides operations (`Effect`) is within the limits.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Protocol
 
 import msgspec
 
@@ -20,6 +21,15 @@ class Effect(Enum):
     NONE = auto()
     NAMESPACE = auto()  # the state of its namespace
     HOST = auto()  # anything on this host
+
+
+class Worded(Protocol):
+    """A command, as far as an error names it."""
+
+    @property
+    def text(self) -> str:
+        """Its words as one line."""
+        ...
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -49,12 +59,12 @@ class Limits(msgspec.Struct, frozen=True):
                 hint=f"{kind.__name__} concerns the whole host",
             )
 
-    def check_command(self, text: str, effect: Effect) -> None:
+    def check_command(self, command: Worded, effect: Effect) -> None:
         """Raise PermissionDenied unless it may run a command with this effect; the command's operations come later."""
         if self.reads_only and effect is not Effect.NONE:
-            raise PermissionDenied(f'node "{self.who}" may only read', hint=f"`{text}` may change something")
+            raise PermissionDenied(f'node "{self.who}" may only read', hint=f"`{command.text}` may change something")
         if self.namespace and effect is Effect.HOST:
             raise PermissionDenied(
                 f'node "{self.who}" may only act within namespace "{self.namespace}"',
-                hint=f"`{text}` may concern the whole host",
+                hint=f"`{command.text}` may concern the whole host",
             )

@@ -30,6 +30,8 @@ class Options:
 
     def put(self, name: str, value: bool) -> Options:
         """With one modifier changed; switching `csv` on switches `json` off, and the other way round."""
+        if self.get(name) == value:
+            return self
         changes = {name: value}
         if value and name in ("csv", "json"):
             changes["json" if name == "csv" else "csv"] = False

@@ -28,6 +28,7 @@ from megatools.minimega.lang.limits import Effect
 from megatools.minimega.lang.match import MAX_NESTING, InvalidCommand, match
 from megatools.minimega.lang.near import hint_for
 from megatools.minimega.lang.pattern import Pattern, parse_pattern
+from megatools.minimega.lang.quote import join_words
 from megatools.minimega.lang.signature import BadHandler, check_handler
 from megatools.minimega.lang.trie import Trie
 
@@ -36,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Awaitable[Reply] | AsyncIterator[Group])
 
 CommandHandler: TypeAlias = Callable[Concatenate[Call[S], ...], Awaitable[Reply] | AsyncIterator[Group]]
+
+_MOST_REMEMBERED, _LONGEST_REMEMBERED = 512, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ class Registry(Generic[S]):
         self._families = tuple(families)
         self._commands = tuple(command for family in self._families for command in family.commands)
         self._owners: list[Command[S]] = []
+        self._recent: dict[tuple[str, ...], Invocation] = {}
         self._trie = Trie()
         for group, command in enumerate(self._commands):
             for pattern in command.patterns:
@@ -187,15 +191,25 @@ class Registry(Generic[S]):
         """The command of a pattern, by the pattern's number."""
         return self._owners[number]
 
-    def match(self, words: Sequence[str], text: str) -> Invocation:
+    def match(self, words: Sequence[str], text: str | None = None) -> Invocation:
         """The command these words mean; raises `InvalidCommand` naming the text, with the nearest command as hint."""
-        found = match(self._trie, words)
+        known = tuple(words)
+        found = self._recent.get(known) or match(self._trie, words)
         if isinstance(found, Invocation):
+            self._remember(known, found)
             return found
         if found.too_deep:
             raise InvalidCommand(f"commands are nested too deep, the limit is {MAX_NESTING}")
         hint = hint_for(self._trie.patterns, words, found.ambiguous)
-        raise InvalidCommand(f"invalid command: `{text.strip()}`", hint=hint)
+        shown = join_words(words) if text is None else text.strip()
+        raise InvalidCommand(f"invalid command: `{shown}`", hint=hint)
+
+    def _remember(self, words: tuple[str, ...], found: Invocation) -> None:
+        """Most lines come again and again, from scripts, from pages that look, from other nodes."""
+        if words not in self._recent and sum(map(len, words)) <= _LONGEST_REMEMBERED:
+            if len(self._recent) >= _MOST_REMEMBERED:
+                self._recent.clear()
+            self._recent[words] = found
 
     def api(self) -> bytes:
         """The API as a JSON array (`-cli`; spec B.1)."""
