@@ -28,9 +28,11 @@ from megatools.minimega.cluster.vlan_tables import VlanTables
 from megatools.minimega.cluster.voting import Voting
 from megatools.minimega.mesh.mesh import Caller, Ending, Mesh, Role
 from megatools.minimega.net.vlan_numbers import Range
+from megatools.minimega.state.stamps import ZERO
 
 _log = logging.getLogger(__name__)
 _OWNER_S = 3.0
+_COMES_S = 1.0
 _AVOID_OWNER_S = 10.0
 _READY_S = 3.0
 _AT_ONCE = 500
@@ -173,9 +175,10 @@ class Authority:
         async for arrival in self._mesh.call([owner], SERVICE, encoded, timeout_s=_OWNER_S):
             if arrival.ending is None:
                 answer = msgspec.msgpack.decode(arrival.payload, type=Answered)
-                if answer.passed is not None:
-                    await self._tables.hear(request.key, answer.passed)
                 outcomes = answer.outcomes
+                # What was decided is pushed to all, and signed; this host shows no less than its user is told.
+                if not await self._tables.has_come(request.key, answer.ballot, _COMES_S):
+                    _log.info('what "%s" decided about the VLANs of %s has not come yet', owner, request.key)
             elif arrival.ending is not Ending.DONE:
                 _log.info('"%s", who owns the VLANs of %s: %s', owner, request.key, arrival.error)
                 if arrival.ending is Ending.TIMED_OUT:
@@ -195,7 +198,8 @@ class Authority:
             raise PermissionDenied(f'"{caller.name}" may not change the VLANs of namespace "{namespace}"')
         if isinstance(request, Ask):
             outcomes = await self._for_another(request)
-            reply: Reply = Answered(tuple(outcomes), self._tables.passed(request.key))
+            passed = self._tables.passed(request.key)
+            reply: Reply = Answered(tuple(outcomes), ZERO if passed is None else passed.ballot)
         else:
             reply = await self._elect(request)
         yield msgspec.msgpack.encode(reply)

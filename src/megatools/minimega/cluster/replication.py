@@ -1,6 +1,6 @@
 """Carries shared records between nodes, so that all that can reach each other hold the same ones, without a head node.
 
-Made and started by `app`; whoever serves requests of other nodes waits for `settled` first::
+Made and started by `app`; who must know what the others know first waits for `settled`::
 
     a write here        -> pushed to all members at once; writes of one moment travel together
     a node comes        -> they compare what they have and trade what differs (cluster.exchange); when many come, with a
@@ -70,6 +70,7 @@ class Replication:
         self._greeters = asyncio.Semaphore(_GREETED_AT_ONCE)
         self._wanted: dict[str, asyncio.Event] = {}
         self._came_s = 0.0
+        self._hurried_s = -_LONGEST_CALM_S
         self._at_once_s: deque[float] = deque(maxlen=_AT_ONCE)  # when nodes came that were not left to wait
         self._behind: set[str] = set()
         self._unanswered: Counter[str] = Counter()
@@ -106,7 +107,9 @@ class Replication:
         return not node or node == self._mesh.name
 
     def hurry(self, node: str = "") -> None:
-        """Somebody waits until a node, or all, have been compared with."""
+        """Somebody waits until a node, or all that are there or come within a moment, have been compared with."""
+        if not node:
+            self._hurried_s = asyncio.get_running_loop().time()
         for name, wanted in self._wanted.items():
             if node in ("", name):
                 wanted.set()
@@ -147,12 +150,17 @@ class Replication:
             self._met[node] = asyncio.get_running_loop().create_future()
             self._wanted[node] = asyncio.Event()
             self._came_s = now_s = asyncio.get_running_loop().time()
-            if len(self._at_once_s) < _AT_ONCE or now_s - self._at_once_s[0] > _LONGEST_CALM_S:
+            if self._is_urgent(now_s):
                 self._at_once_s.append(now_s)
                 self._wanted[node].set()
             self._unanswered.pop(node, None)
             greeting = self._greet(node, self._met[node], self._wanted[node])
             self._supervisor.start(f"shared records: meet {node}", greeting)
+
+    def _is_urgent(self, now_s: float) -> bool:
+        if now_s - self._hurried_s < _LONGEST_CALM_S or len(self._at_once_s) < _AT_ONCE:
+            return True
+        return now_s - self._at_once_s[0] > _LONGEST_CALM_S
 
     def _part(self, node: str) -> None:
         self._wanted.pop(node, None)
@@ -165,7 +173,7 @@ class Replication:
         try:
             await self._calm(node, wanted)
             async with self._greeters:
-                done = met.done() or await self._exchange(node)
+                done = await self._exchange(node, alike=met.done())
         finally:  # who waits to be served must not wait for what has failed
             if not met.done():
                 met.set_result(done)
@@ -185,13 +193,13 @@ class Replication:
         """A node that came compared with us and found no difference: we need not."""
         met = self._met.get(node)
         if met is not None and not met.done() and not self._synced.stale_ms:
-            self._supervisor.start("shared records: note", self._remember(complete=False))
             met.set_result(True)
             self._wanted[node].set()
 
-    async def _exchange(self, node: str) -> bool:
+    async def _exchange(self, node: str, *, alike: bool = False) -> bool:
         try:
-            await self._remember(complete=await self._exchanger.exchange(node))
+            complete = not alike and await self._exchanger.exchange(node)
+            await self._remember(complete=complete)
         except MegaError as error:
             _log.info('records of "%s": %s; compared again later', node, chain_text(error))
             self._behind.add(node)

@@ -47,6 +47,7 @@ class VlanCare:
         self._voting = voting
         self._authority = authority
         self._replication = replication
+        authority.when_awaited = replication.hurry
         self._wake = asyncio.Event()
         self._shown: dict[str, Decree] = {}
         self._told: set[tuple[str, str]] = set()
@@ -94,7 +95,6 @@ class VlanCare:
 
     async def run(self) -> None:
         """Enter this host among the members, then keep order until cancelled."""
-        self._authority.when_awaited = self._replication.hurry
         await self._meet()
         self._authority.ready.set()
         while True:

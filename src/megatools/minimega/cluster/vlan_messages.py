@@ -10,7 +10,7 @@ import msgspec
 from megatools.minimega.cluster.quorum import Decree
 from megatools.minimega.cluster.vlan_table import Change, Outcome
 from megatools.minimega.net.names import VLAN_LIMIT
-from megatools.minimega.state.stamps import Stamp
+from megatools.minimega.state.stamps import ZERO, Stamp
 
 SERVICE = "vlan"
 
@@ -68,10 +68,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
-    """How each change ended; `passed` is the decree by then, so that who asked shows no less than it was told."""
+    """How each change ended; `ballot` is that of the decree by then, which comes to who asked as a shared record."""
 
     outcomes: tuple[Outcome, ...]
-    passed: Decree | None = None
+    ballot: Stamp = ZERO
 
 
 Reply: TypeAlias = Promised | Accepted | Refused | Answered

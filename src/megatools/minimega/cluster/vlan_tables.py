@@ -7,6 +7,8 @@ of the default namespace is one for all members of the cluster (`roster`). What 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -18,7 +20,8 @@ from megatools.minimega.lang.call import DEFAULT_NAMESPACE
 from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.net.vlan_numbers import Agreed
 from megatools.minimega.net.vlans import Vlans
-from megatools.minimega.state.shared import Shared, entry_of
+from megatools.minimega.state.shared import Shared
+from megatools.minimega.state.stamps import Stamp
 
 KIND, TAKEN = "vlan", "vlan-taken"
 _OF = "@"
@@ -38,6 +41,8 @@ class VlanTables:
         self.roster = roster
         self.vlans = vlans
         self._membership = membership
+        self._changed = asyncio.Event()
+        shared.watch(KIND, self._note)
 
     # ---- which table
 
@@ -99,9 +104,18 @@ class VlanTables:
         """A decree has passed: journal it, show it here and tell the others."""
         await self.shared.put_stamped(KIND, key, decree.ballot, decree)
 
-    async def hear(self, key: str, decree: Decree) -> None:
-        """A host that decided for this one says what has passed; it tells the others itself."""
-        await self.shared.merge([entry_of(KIND, key, decree.ballot, decree)])
+    async def has_come(self, key: str, ballot: Stamp, timeout_s: float) -> bool:
+        """Wait until a decree of another host, or a later one, has come here; whether it did in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while (passed := self.passed(key)) is None or passed.ballot < ballot:
+                    await self._changed.wait()
+                return True
+        return False
+
+    def _note(self, _key: str) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def show(self, key: str) -> None:
         """Let this host use what has passed."""

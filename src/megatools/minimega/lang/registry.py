@@ -206,7 +206,7 @@ class Registry(Generic[S]):
 
     def _remember(self, words: tuple[str, ...], found: Invocation) -> None:
         """Most lines come again and again, from scripts, from pages that look, from other nodes."""
-        if words not in self._recent and sum(map(len, words)) <= _LONGEST_REMEMBERED:
+        if words not in self._recent and len(words) + sum(map(len, words)) <= _LONGEST_REMEMBERED:
             if len(self._recent) >= _MOST_REMEMBERED:
                 self._recent.clear()
             self._recent[words] = found

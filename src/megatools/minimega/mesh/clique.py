@@ -15,6 +15,7 @@ import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 
 from megatools.hostkit.errors import MegaError, NotFound, Unavailable, chain_text
 from megatools.hostkit.tasks import Supervisor
@@ -144,8 +145,8 @@ class ZenohMesh:
         for refusal in refused:
             call.refuse(refusal)
         if self.name in asked:
-            here = self._answering.run(Caller(self.name), service, request)
-            self._here[number] = self._supervisor.start(f"answer {service}", run_here(call, self.name, here))
+            run = partial(self._answering.run, Caller(self.name), service, request)
+            self._here[number] = self._supervisor.start(f"answer {service}", run_here(call, self.name, run))
         self._ask(number, asked, service, request, timeout_s)
         return call
 

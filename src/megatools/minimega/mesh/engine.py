@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
 import sys
 import threading
@@ -38,6 +39,7 @@ _POLL_S = 0.02
 _CLOSE_S = 0.5
 _BUFFER = 1 << 22
 
+_IDENTITY = re.compile(r"[0-9a-f]{1,32}")
 T = TypeVar("T")
 
 
@@ -159,7 +161,7 @@ class Engine:
 
     def _token(self, sample: zenoh.Sample) -> None:
         words = str(sample.key_expr).removeprefix(f"{self._prefix}/alive/").split("/")
-        if len(words) != 3 or words[1] == self._id:
+        if len(words) != 3 or words[1] == self._id or not _IDENTITY.fullmatch(words[1]):
             return
         name, identity, address = words[0], words[1], unquote(words[2]) if words[2] != "-" else ""
         alive = sample.kind == zenoh.SampleKind.PUT

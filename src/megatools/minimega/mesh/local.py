@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from megatools.hostkit.errors import MegaError, chain_text, hint_of
@@ -13,10 +13,10 @@ from megatools.minimega.mesh.mesh import Ending
 _log = logging.getLogger(__name__)
 
 
-async def run_here(call: Call, name: str, parts: AsyncGenerator[bytes, None]) -> None:
+async def run_here(call: Call, name: str, run: Callable[[], AsyncGenerator[bytes, None]]) -> None:
     """Run a service here and feed a call with it, to its end."""
     try:
-        async with aclosing(parts) as running:
+        async with aclosing(run()) as running:
             async for part in running:
                 call.part(name, part)
     except MegaError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from msgspec.structs import replace
+
 from megatools.minimega.mesh.identity import is_common_name_of
 from megatools.minimega.mesh.mesh import Member, MemberEvent
 
@@ -94,7 +96,11 @@ class Membership:
         for member in believed:
             count[member.name] = count.get(member.name, 0) + 1
         return {
-            member.id: Member(member.name, member.id, member.address, doubled=count[member.name] > 1)
+            member.id: replace(
+                member,
+                doubled=count[member.name] > 1,
+                certificate=self._proven[member.id] if self.must_prove else "",
+            )
             for member in believed
         }
 

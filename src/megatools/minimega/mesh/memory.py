@@ -41,12 +41,12 @@ class MemoryNetwork:
         self.hanging: set[str] = set()
         self._starts = 0
 
-    def join(self, name: str, *, role: Role = Role.FULL, namespace: str = "") -> MemoryMesh:
+    def join(self, name: str, *, role: Role = Role.FULL, namespace: str = "", certificate: str = "") -> MemoryMesh:
         """A new node; one that had this name is gone."""
         if name in self.nodes:
             self.crash(name)
         self._starts += 1
-        node = MemoryMesh(self, Caller(name, role, namespace), f"{name}#{self._starts}")
+        node = MemoryMesh(self, Caller(name, role, namespace, certificate), f"{name}#{self._starts}")
         self.nodes[name] = node
         for other in self._reachable(name):
             self._tell(name, other, joined=True)
@@ -110,7 +110,7 @@ class MemoryMesh:
     def __init__(self, network: MemoryNetwork, caller: Caller, node_id: str) -> None:
         self._network = network
         self._caller = caller
-        self.member = Member(caller.name, node_id, f"{caller.name}:9001")
+        self.member = Member(caller.name, node_id, f"{caller.name}:9001", certificate=caller.certificate)
         self._handlers: dict[str, Handler] = {}
         self._acceptors: dict[str, Acceptor] = {}
         self._opener: Opener | None = None

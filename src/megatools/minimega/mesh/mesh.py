@@ -30,24 +30,30 @@ class Role(StrEnum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: a node's name, what it may ask, and the one namespace it is limited to (empty: any)."""
+    """Who asks: a node's name, what it may ask, and the one namespace it is limited to (empty: any).
+
+    `certificate` is the common name of the certificate it proved that with, another one each time a node is enrolled.
+    """
 
     name: str
     role: Role = Role.FULL
     namespace: str = ""
+    certificate: str = ""
 
 
 class Member(msgspec.Struct, frozen=True):
     """Another node that can be reached now.
 
     `id` is new with every start of its engine; `address` is `host:port` of its side channel for streams and pulls;
-    `doubled` says that several nodes claim this name, so that none of them can be called.
+    `doubled` says that several nodes claim this name, so that none of them can be called. `certificate` is the common
+    name its connection proved, where members have to prove one.
     """
 
     name: str
     id: str
     address: str = ""
     doubled: bool = False
+    certificate: str = ""
 
 
 class Ending(StrEnum):

@@ -51,10 +51,6 @@ class Returning:
         """Whether one has told what it knows."""
         return identity in self._answered
 
-    def ids(self, name: str) -> list[str]:
-        """The ids of those here that have this name."""
-        return [identity for identity, known in self._names.items() if known == name]
-
     def went(self, identity: str, now_s: float) -> bool:
         """A node is gone; whether it was here."""
         name = self._names.pop(identity, None)

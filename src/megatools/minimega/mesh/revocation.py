@@ -97,7 +97,8 @@ class Revocations:
         self._settling: dict[str, asyncio.Task[None]] = {}  # by the member's id
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._turns: dict[str, asyncio.Event] = {}
-        self._said: dict[str, float] = {}  # when a node said that it knows what we know, by name
+        self._certificates: dict[str, str] = {}
+        self._said: dict[str, float] = {}  # when a node said that it knows what we know, by its certificate
         self._came = asyncio.Event()
         self._nodes = Returning()
         self._saved: set[str] = set()
@@ -192,18 +193,25 @@ class Revocations:
             raise ProtocolError(f'this is no message of service "{SERVICE}"') from error
         self._take(known.entries)
         serials = set(known.serials)
-        if serials == self._store.revoked.keys():
-            self._knows_the_same(caller.name)
+        if not known.entries:
+            self._compared(caller.certificate, same=serials == self._store.revoked.keys())
         yield _encode(tuple(e for e in self._store.revoked.values() if e.serial not in serials and e.proof))
 
-    def _knows_the_same(self, node: str) -> None:
-        """A node told what it knows, and that is what we know: it need not be asked."""
-        here = self._nodes.ids(node)
-        if not here:  # it sees us already, and is seen in a moment
-            self._said[node] = self._now_s()
+    def _compared(self, certificate: str, *, same: bool) -> None:
+        """A node told which revocations it knows; when those are all that we know, it need not be asked.
+
+        A certificate and not a name, and one that its connection has proved too: a node that was revoked, while
+        another one of its name was enrolled, must not speak for that.
+        """
+        if not certificate:
+            return
+        here = [identity for identity, proven in self._certificates.items() if proven == certificate]
         for identity in here:
-            self._nodes.told(identity)
+            if same:
+                self._nodes.told(identity)
             self._turns[identity].set()
+        if same and not here:  # it sees us already, and is seen in a moment
+            self._said[certificate] = self._now_s()
         self._came.set()
 
     def _take(self, entries: Iterable[Revocation]) -> None:
@@ -247,22 +255,24 @@ class Revocations:
     def _look(self) -> None:
         """See who came and who went: a member may be there before its event is read."""
         self._looked_at = self._mesh.members()
-        members = {member.id: member.name for member in self._looked_at}
+        members = {member.id: member for member in self._looked_at}
         if self._mesh.status().security != "tls":
             members, self._looked_at = {}, ()
         for identity in [identity for identity in self._settling if identity not in members]:
             self._part(identity)
-        for identity, name in members.items():
+        for identity, member in members.items():
             if identity not in self._settling:
-                self._meet(identity, name)
+                self._meet(identity, member.name, member.certificate)
         if members and self._saving is None and self._nodes.worth_keeping != self._saved:
             self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER_S, self._save)
 
-    def _meet(self, identity: str, name: str) -> None:
+    def _meet(self, identity: str, name: str, certificate: str) -> None:
         went_s = self._nodes.came(identity, name, self._now_s())
-        if self._now_s() - self._said.pop(name, -_SAID_S) < _SAID_S:
+        said_s = self._said.pop(certificate, None)
+        if said_s is not None and self._now_s() - said_s < _SAID_S:
             self._nodes.told(identity)
         self._turns[identity] = asyncio.Event()
+        self._certificates[identity] = certificate
         self._asking[identity] = self._supervisor.start(f"revocations of {name}", self._hear(identity, name))
         self._settling[identity] = self._supervisor.start(f"revocations with {name}", self._settle(name, went_s))
         self._came.set()
@@ -270,7 +280,7 @@ class Revocations:
     def _part(self, identity: str) -> None:
         if self._nodes.went(identity, self._now_s()):
             self._asking.pop(identity).cancel()
-            del self._turns[identity]
+            del self._turns[identity], self._certificates[identity]
             self._settling.pop(identity).cancel()
 
     async def _settle(self, node: str, went_s: float) -> None:

@@ -45,10 +45,21 @@ class Believed:
         self._credentials = credentials
         self._store = store
         self._known: dict[bytes, tuple[Certificate, Identity]] = {}
+        self._callers: dict[bytes, Caller] = {}
 
     def identity(self, der: bytes) -> Identity:
         """Whose certificate this is. Raises PermissionDenied when it does not count."""
         return self.check(der)[1]
+
+    def caller(self, certificate: Certificate, identity: Identity) -> Caller:
+        """Who asks, when it is the node of a certificate that counts."""
+        known = self._callers.get(certificate.fingerprint)
+        if known is None:
+            if len(self._callers) >= _MOST_KNOWN:
+                self._callers.clear()
+            known = msgspec.structs.replace(identity.caller, certificate=certificate.names.common)
+            self._callers[certificate.fingerprint] = known
+        return known
 
     def check(self, der: bytes) -> tuple[Certificate, Identity]:
         """A certificate that counts, and whose it is. Raises PermissionDenied."""
@@ -128,4 +139,4 @@ class CertificateTrust:
             if not certificate.verifies(found.signature, _CONTEXT + request):
                 raise PermissionDenied(f'a request of node "{identity.name}" is not signed with its key')
         self._codes.met(identity.name, certificate)
-        return identity.caller
+        return self._believed.caller(certificate, identity)

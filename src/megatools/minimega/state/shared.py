@@ -115,7 +115,7 @@ class Shared:
         """Write a record that counts from a stamp of elsewhere on; nothing happens if a later one is known."""
         if stamp > self._newest(kind, id):
             self.clock.saw(stamp)
-            await self._keep([_checked(entry_of(kind, id, stamp, value))], ours=True)
+            await self._keep([_checked(Entry(kind, id, stamp, _encoded(value)))], ours=True)
 
     async def remove(self, kind: str, id: str) -> None:
         """Remove a record, if there is one."""
@@ -234,11 +234,6 @@ class Shared:
         if self._entries.get(entry.kind, {}).pop(entry.id, None) is not None:
             self.digest.remove(entry.kind, entry.id, entry.stamp)
             self._tombstones -= entry.removed
-
-
-def entry_of(kind: str, id: str, stamp: Stamp, value: msgspec.Struct | None) -> Entry:
-    """A record as it was written at a moment."""
-    return Entry(kind, id, stamp, _encoded(value))
 
 
 def _record_id(entry: Entry) -> str:

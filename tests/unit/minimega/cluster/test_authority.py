@@ -1,17 +1,19 @@
 """Hosts agree on VLAN numbers over a mesh in memory, with partitions, restarts and hosts that forgot everything."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from megatools.hostkit.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
-from megatools.minimega.cluster import vlan_care
+from megatools.minimega.cluster import authority, vlan_care
 from megatools.minimega.cluster.vlan_messages import Ask
 from megatools.minimega.cluster.vlan_table import Clear
 from megatools.minimega.mesh.mesh import Role
 from megatools.minimega.net.vlans import RangeRow
+from megatools.minimega.state.shared import Entry
 from tests.unit.minimega.cluster.vlan_lab import until, vlan_lab
 
 FIVE = ("kn1", "kn2", "kn3", "kn4", "kn5")
@@ -215,16 +217,39 @@ async def test_who_asked_the_owner_shows_a_name_as_soon_as_it_has_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with vlan_lab(tmp_path) as lab:
-        one, two, three = await lab.start("kn1", "kn2", "kn3")
+        one, two, _ = await lab.start("kn1", "kn2", "kn3")
         await lab.space("lab", ["kn2", "kn3", "kn1"])
 
-        async def nothing_arrives(hosts: object, batch: object) -> None:
+        send, may_send = two.replication._send, asyncio.Event()
+
+        async def held(hosts: Sequence[str], batch: tuple[Entry, ...]) -> None:
+            await may_send.wait()
+            await send(hosts, batch)
+
+        monkeypatch.setattr(two.replication, "_send", held)
+        asking = asyncio.create_task(one.number("lan", "lab"))
+        await until(lambda: "lan" in two.table("lab"))
+        assert not asking.done()
+        may_send.set()
+        assert {"lan": await asking} == one.table("lab") == two.table("lab")
+
+
+async def test_a_decision_that_does_not_come_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the host that asked may be full."""
+    monkeypatch.setattr(authority, "_COMES_S", 0.1)
+    async with vlan_lab(tmp_path) as lab:
+        one, two, _ = await lab.start("kn1", "kn2", "kn3")
+        await lab.space("lab", ["kn2", "kn3", "kn1"])
+
+        async def never(hosts: object, batch: object) -> None:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(two.replication, "_send", nothing_arrives)
+        monkeypatch.setattr(two.replication, "_send", never)
         lan = await one.number("lan", "lab")
-        assert one.table("lab") == {"lan": lan}
-        assert three.table("lab") == {}
+        assert two.table("lab") == {"lan": lan}
+        assert one.table("lab") == {}
 
 
 async def test_numbers_in_use_or_with_another_name_anywhere_are_passed_over(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from megatools.minimega.mesh.membership import Membership
 from megatools.minimega.mesh.mesh import Member, MemberEvent
 
 
-def _member(name: str, identity: str, *, doubled: bool = False) -> Member:
-    return Member(name, identity, f"{identity}:9001", doubled)
+def _member(name: str, identity: str, certificate: str = "", *, doubled: bool = False) -> Member:
+    return Member(name, identity, f"{identity}:9001", doubled, certificate)
 
 
 def test_signs_of_life_come_and_go():
@@ -55,8 +55,8 @@ def test_an_engine_that_proved_what_counts_no_more_is_no_member():
     membership = Membership("me", must_prove=True)
     membership.proved("a", "kn1#1f")
     membership.came(_member("kn1", "a"))
-    assert membership.deny({"kn1#1f"}) == [MemberEvent(_member("kn1", "a"), joined=False)]
+    assert membership.deny({"kn1#1f"}) == [MemberEvent(_member("kn1", "a", "kn1#1f"), joined=False)]
     membership.went("a")
     assert membership.came(_member("kn1", "a")) == []
     membership.proved("b", "kn1#2e")  # enrolled again
-    assert membership.came(_member("kn1", "b")) == [MemberEvent(_member("kn1", "b"), joined=True)]
+    assert membership.came(_member("kn1", "b")) == [MemberEvent(_member("kn1", "b", "kn1#2e"), joined=True)]

@@ -52,7 +52,10 @@ class Node:
 
     def __init__(self, cluster: Cluster, store: CredentialStore) -> None:
         self.store = store
-        self.mesh: MemoryMesh = cluster.network.join(store.host)
+        own = store.load()
+        assert own is not None
+        certificate = own.certificate.names.common
+        self.mesh: MemoryMesh = cluster.network.join(store.host, certificate=certificate)
         self.mesh.status = lambda: MeshStatus("tls", "clique", "memory", 0)  # type: ignore[method-assign]
         self.gate = Gate()
         self.part = Revocations(self.mesh, store, cluster.supervisor, self.gate)
@@ -442,6 +445,30 @@ async def test_both_ask_when_one_of_them_knows_more(cluster: Cluster) -> None:
     assert not two.knows("kn0")
     assert sorted(await _heard(cluster, one, two)) == ["kn1 kn2", "kn2 kn1"]
     assert two.knows("kn0")
+
+
+async def test_a_revoked_node_does_not_speak_for_the_one_that_is_called_like_it_now(cluster: Cluster) -> None:
+    """kn2 knows nothing of it; who has the old certificate of kn1 says that it does not either."""
+    cluster.store("kn1").save(cluster.authority.credentials("kn1"))
+    old = cluster.entry("kn1")
+    stolen = Caller("kn1", certificate=old.common_name)
+    await cluster.node("kn0").part.revoke([old])
+    cluster.store("kn1").forget()
+    cluster.authority._store._revoked = None  # as after a restart: it is read from disk again
+    one = cluster.node("kn1")
+    await turns()
+    assert one.knows("kn1")
+    cluster.network.crash("kn0")
+    nothing = revocation._encode(revocation.Known())
+    for name in ("a0", "kn2"):  # before and behind kn1
+        late = cluster.node(name)
+        async for _ in late.part._serve(stolen, nothing):
+            pass
+        await turns()
+        async for _ in late.part._serve(stolen, nothing):
+            pass
+        await late.gate.passed("kn1", "run")
+        assert late.knows("kn1")
 
 
 async def test_what_a_node_said_before_it_went_does_not_count_when_it_is_back(cluster: Cluster) -> None:

@@ -42,7 +42,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @settings(max_examples=30, deadline=None)
 def test_who_signed_is_believed_for_what_was_signed(pair: Pair, request: bytes, other: bytes) -> None:
     proof = pair.signer.sign(request, ())
-    assert pair.ours.verify(request, proof, "kn1", 0) == Caller("kn1", Role.READ_ONLY, "red")
+    common = pair.theirs.certificate.names.common
+    assert pair.ours.verify(request, proof, "kn1", 0) == Caller("kn1", Role.READ_ONLY, "red", common)
     if other != request:
         with pytest.raises(PermissionDenied, match="not signed with its key"):
             pair.ours.verify(other, proof, "kn1", 0)
