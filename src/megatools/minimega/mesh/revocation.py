@@ -194,7 +194,7 @@ class Revocations:
         self._take(known.entries)
         serials = set(known.serials)
         if not known.entries:
-            self._compared(caller.certificate, same=serials == self._store.revoked.keys())
+            self._compared(caller.certificate, same=serials == set(self._store.revoked))
         yield _encode(tuple(e for e in self._store.revoked.values() if e.serial not in serials and e.proof))
 
     def _compared(self, certificate: str, *, same: bool) -> None:
