@@ -7,12 +7,10 @@ driver's own part is shown beside it. Part of the benchmark `cluster`.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.promise import Result
 from tests.support.cluster import Cluster, cluster
@@ -21,9 +19,8 @@ from tests.support.enrolling import enrol
 
 HOSTS = 4
 VMS = 100
-ROUNDS = 3
+ROUNDS = 5
 _CONFIG = ("vm config memory 64", "vm config vga none", "vm config networks 1")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -94,9 +91,9 @@ def _measured(found: Cluster, work: Callable[[], object]) -> Cost:
 def _cpu_s(found: Cluster, index: int) -> float:
     daemon: Daemon = found.daemons[index]
     pids = [daemon.pid, *found.engines(index)]
-    return sum(_ticks(pid) for pid in dict.fromkeys(pids)) / _TICKS
+    return sum(time.clock_gettime(_clock_of(pid)) for pid in dict.fromkeys(pids))
 
 
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def _clock_of(pid: int) -> int:
+    """The clock of the CPU time of a process, in nanoseconds (clock_getcpuclockid(3)); /proc counts hundredths."""
+    return (~pid << 3) | 2
