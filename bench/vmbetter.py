@@ -118,7 +118,7 @@ def _again(place: Path, whole: Cost, rounds: int) -> Iterable[Result]:
         times["postbuild"].append(_cost([*_VMBETTER, str(config)], place).wall_s)
         config.write_text(text)
         times["tiny"].append(_cost([*_VMBETTER, str(_CONFIGS / "tiny.conf")], place).wall_s)
-        small.write_text(f'postbuild = "true {number}"\nparents = "{_CONFIGS}/tiny.conf"\n')
+        small.write_text(_with_another_postbuild(_CONFIGS / "tiny.conf", number))
         times["tiny anew"].append(_cost([*_VMBETTER, str(small)], place).wall_s)
     middle = {name: statistics.median(found) for name, found in times.items()}
     yield Result("rebuild, an overlay file changed", middle["overlay"], "s", 0, 0, 2.0, False)
@@ -128,6 +128,13 @@ def _again(place: Path, whole: Cost, rounds: int) -> Iterable[Result]:
     yield Result("tiny, its packages' tree from the cache", middle["tiny anew"], "s", 0, 0, 3.0, False)
     size = (place / "tiny.initrd").stat().st_size / 1e6
     yield Result("initrd of tiny", size, "MB", 0, 0, 12.0, False)
+
+
+def _with_another_postbuild(config: Path, number: int) -> str:
+    """The text of a config in another place, whose postbuild was edited."""
+    text = config.read_text().replace('overlay = "', f'overlay = "{config.parent}/')
+    before, quote, script = text.partition("postbuild = `")
+    return f"{before}{quote}\n# {number}{script}"
 
 
 def _ratio(name: str, value: float, reference: float, limit: float) -> Result:

@@ -36,6 +36,8 @@ _IN_MEMORY = 'mount -t tmpfs -o "mode=755,size=$1k" tmpfs "$0" && shift && exec 
 _MEMORY_SHARE = 4  # the tree may take a quarter of the memory there is
 _MEMORY_FLOOR_KIB = 1 << 18  # packages from elsewhere do not always say how large they are
 _LAST_LINES = 10
+_VERSION = re.compile(rb"^our \$VERSION = '([0-9][0-9.]*)';$", re.M)
+_HEAD = 4096
 _STEP = re.compile(r"(Unpacking|Setting up) \S+ \(")
 
 
@@ -84,7 +86,17 @@ def _hook_word(path: Path) -> str:
 
 
 def version() -> str:
-    """Which mmdebstrap this is; raises NotFound when it is absent."""
+    """Which mmdebstrap this is; raises NotFound when it is absent.
+
+    Read from the program's text where it says so, as it does when it runs: starting Perl for that takes a fifth of the
+    time of a build in which nothing has changed.
+    """
+    path = proc.which("mmdebstrap")
+    if path is not None:
+        with path.open("rb") as stream:
+            found = _VERSION.search(stream.read(_HEAD))
+        if found is not None:
+            return f"mmdebstrap {found[1].decode()}"
     done = proc.run_sync(["mmdebstrap", "--version"], timeout_s=30)
     return (done.stdout + done.stderr).decode(errors="replace").strip()
 

@@ -17,6 +17,9 @@ _SMALL_BYTES = 64 << 20
 _LEVELS = {"zstd": (1, 19), "gzip": (1, 9), "xz": (0, 9), "lz4": (1, 12), "none": (0, 0)}
 _USUAL = {"zstd": 3, "gzip": 6, "xz": 6, "lz4": 1, "none": 0}
 _SMALL_ZSTD = 9
+_SMALL_JOBS = "-B8MiB"
+"""What each processor gets at once; of itself zstd would leave a small input to one. The bytes depend on this alone."""
+
 _FALLBACK = "gzip"  # what every kernel with an initrd unpacks
 
 
@@ -53,9 +56,10 @@ class Compressor(msgspec.Struct, frozen=True):
             plain.rename(packed)
             return
         level = self.level if self.level >= 0 else _USUAL[self.method]
+        words = self._words(level)
         if self.method == "zstd" and self.level < 0 and whole_bytes < _SMALL_BYTES:
-            level = _SMALL_ZSTD
-        argv = [*self._words(level), "-c", str(plain)]
+            words = [*self._words(_SMALL_ZSTD), _SMALL_JOBS]
+        argv = [*words, "-c", str(plain)]
         proc.run_sync(["sh", "-c", 'exec "$@" > "$0"', str(packed), *argv], timeout_s=3600)
         plain.unlink()
 

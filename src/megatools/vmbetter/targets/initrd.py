@@ -27,7 +27,7 @@ from megatools.vmbetter.targets.delivery import Delivery
 from megatools.vmbetter.targets.target import Made, Tree, deliver_files
 from megatools.vmbetter.tree import Layer, Member, index
 
-FORMAT = 3
+FORMAT = 4
 _LEFT_OUT = (
     *secrets.MADE_AGAIN,
     *secrets.MISSED,
