@@ -12,6 +12,7 @@ from tests.support.requires import requires
 pytestmark = [requires("qemu-system-x86_64", "mmdebstrap", "ovs-vswitchd"), pytest.mark.root, pytest.mark.timeout(900)]
 
 
+@pytest.mark.usefixtures("image")  # its packages are in the cache then: no network reaches into the namespace
 def test_three_hosts_act_as_one_and_nothing_is_left() -> None:
     with lab() as where:
         before = where.links()
