@@ -17,7 +17,8 @@ from megatools.minimega.mesh.issuing import Authority, found_cluster
 from megatools.minimega.mesh.mesh import Caller, Member, Role
 from megatools.minimega.mesh.tls import Secured
 
-_ports = itertools.count(20000 + os.getpid() % 2000 * 20)
+# Below the ports that the kernel gives to connections (ip_local_port_range).
+_ports = itertools.count(10000 + os.getpid() % 1000 * 20)
 
 
 class Side:
