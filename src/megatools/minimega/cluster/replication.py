@@ -158,9 +158,10 @@ class Replication:
             self._supervisor.start(f"shared records: meet {node}", greeting)
 
     def _is_urgent(self, now_s: float) -> bool:
-        if now_s - self._hurried_s < _LONGEST_CALM_S or len(self._at_once_s) < _AT_ONCE:
+        """Always among few nodes: they may part again soon, and should know each other's clocks by then."""
+        if now_s - self._hurried_s < _LONGEST_CALM_S or len(self._met) <= _AT_ONCE:
             return True
-        return now_s - self._at_once_s[0] > _LONGEST_CALM_S
+        return len(self._at_once_s) < _AT_ONCE or now_s - self._at_once_s[0] > _LONGEST_CALM_S
 
     def _part(self, node: str) -> None:
         self._wanted.pop(node, None)
