@@ -21,7 +21,7 @@ from megatools.minimega.namespace.membership import Membership
 from megatools.minimega.net.vlan_numbers import Agreed
 from megatools.minimega.net.vlans import Vlans
 from megatools.minimega.state.shared import Shared
-from megatools.minimega.state.stamps import Stamp
+from megatools.minimega.state.stamps import ZERO, Stamp
 
 KIND, TAKEN = "vlan", "vlan-taken"
 _OF = "@"
@@ -108,7 +108,7 @@ class VlanTables:
         """Wait until a decree of another host, or a later one, has come here; whether it did in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while (passed := self.passed(key)) is None or passed.ballot < ballot:
+                while ballot > (ZERO if (passed := self.passed(key)) is None else passed.ballot):
                     await self._changed.wait()
                 return True
         return False
